@@ -1,0 +1,79 @@
+"""A command that is a task tree, as a job of the command server."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+from milonga.control_model import ResultCode, TaskStatus
+from milonga.lrc import Reporter
+from milonga.tasks import BaseTask, ExecutionContext, lrc_payload
+
+__all__ = ["TreeJob"]
+
+
+class TreeJob:
+    """Runs a task tree and passes on what its root tells. Safe across threads.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the root of the tree, given what to call at its completion and at its progress.
+    context : ExecutionContext
+        What the tree works with.
+    on_payload : callable, optional
+        Gets the root's completion payload before the report is made from it.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Callable[..., None], Callable[..., None]], BaseTask],
+        context: ExecutionContext,
+        on_payload: Callable[[Mapping[str, object]], None] | None = None,
+    ) -> None:
+        self.task = make(self._completed, self._progressed)
+        self._context = context
+        self._on_payload = on_payload
+        self._report: Reporter | None = None
+        self._lock = threading.Lock()
+        self._aborted_early = False
+        self.payload: Mapping[str, object] = {}
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the command has had its effect, at least on some of the children."""
+        result = self.payload.get("result")
+        code = result[0] if isinstance(result, tuple | list) else None
+        if self.payload.get("status") is not TaskStatus.COMPLETED:
+            return False
+        return code == ResultCode.OK or self.payload.get("health_state") == "DEGRADED"
+
+    def start(self, report: Reporter) -> None:
+        """Start the tree; on the device's scheduler."""
+        with self._lock:
+            self._report = report
+            aborted = self._aborted_early
+        if aborted:
+            report(status=TaskStatus.ABORTED)
+        else:
+            self.task.start(self._context)
+
+    def abort(self) -> None:
+        """Ask everything that runs to end; also before the start."""
+        with self._lock:
+            started = self._report is not None
+            self._aborted_early = not started
+        if started:
+            self.task.abort()
+
+    def _completed(self, **payload: object) -> None:
+        self.payload = payload
+        if self._on_payload is not None:
+            self._on_payload(payload)
+        # no progress: the end says it, and on the wire a finished command shows none
+        self._pass_on({"status": payload.get("status"), "result": payload.get("result")})
+
+    def _progressed(self, **payload: object) -> None:
+        self._pass_on({"progress": payload.get("progress")})
+
+    def _pass_on(self, payload: Mapping[str, object]) -> None:
+        if self._report is not None:
+            self._report(**lrc_payload(payload))  # type: ignore[arg-type]
