@@ -1,0 +1,171 @@
+"""The shape of a topology file, as pydantic models.
+
+What one field may hold is said here; what fields say about each other is in `_topology_checks`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+__all__ = [
+    "CLASSES",
+    "MAX_DEVICES",
+    "CommandMaps",
+    "Controller",
+    "Defaults",
+    "Device",
+    "Leaf",
+    "Policies",
+    "ScriptStep",
+    "Server",
+    "Subarray",
+    "TopologyFile",
+]
+
+CLASSES = ("MilongaController", "MilongaSubarray", "LeafSimulator")
+"""Device classes that `python -m milonga.devices` serves."""
+
+MAX_DEVICES = 10_000
+"""Most subarrays, and most leaves, of one topology."""
+
+_PART = r"[A-Za-z0-9_.\-]+"
+
+Trl = Annotated[str, StringConstraints(pattern=rf"^{_PART}/{_PART}/{_PART}$", max_length=255)]
+Name = Annotated[str, StringConstraints(pattern=rf"^{_PART}$", max_length=100)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Defaults(_Model):
+    """What holds for every device that does not say otherwise.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds that a command may take.
+    max_queued : int
+        Most commands that wait in a device's queue.
+    """
+
+    timeout: Seconds = 60.0
+    max_queued: Annotated[int, Field(ge=1, le=10_000)] = 32
+
+
+class Device(_Model):
+    """A Tango device and where it runs."""
+
+    name: Name = ""
+    device: Trl
+    server: Name
+    timeout: Seconds | None = None
+    properties: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Controller(Device):
+    """The device that commands subarrays; its children are all of them unless it lists some."""
+
+    name: Name = "controller"
+    class_: str = Field("MilongaController", alias="class")
+    children: Names | None = None
+
+
+class Subarray(Device):
+    """A device that commands leaves as one."""
+
+    id: Annotated[int, Field(ge=1, le=999)]
+    class_: str = Field("MilongaSubarray", alias="class")
+    groups: Names = ("subarray",)
+    children: Names
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Name a subarray after its id, unless it has a name."""
+        if not self.name:
+            object.__setattr__(self, "name", f"subarray-{self.id:02d}")
+
+
+class ScriptStep(_Model):
+    """How a simulated leaf answers one command."""
+
+    duration: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    steps: Annotated[int, Field(ge=0, le=1000)] | None = None
+    outcome: Literal["ok", "failed", "rejected", "fault", "refused", "never"] | None = None
+    message: str | None = None
+
+
+class Leaf(Device):
+    """A device that does the work, or simulates it."""
+
+    name: Name
+    class_: str = Field("LeafSimulator", alias="class")
+    groups: Names = ()
+    script: dict[str, ScriptStep] = Field(default_factory=dict)
+
+
+class Server(_Model):
+    """A device server process: options beyond those that every one gets.
+
+    Parameters
+    ----------
+    command : sequence of str, optional
+        Program and arguments that start it, to which the instance name is added.
+        Default: this Python with ``-m milonga.devices``. ``{python}`` stands for this Python.
+    tango_name : str
+        The server's Tango name, before the slash.
+    classes : sequence of str
+        Device classes that the program serves beside Milonga's own.
+    environment : dict
+        Variables to add to the process's environment.
+    """
+
+    command: Texts = ()
+    tango_name: Name = "milonga-server"
+    classes: Names = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class CommandMaps(_Model):
+    """Commands by the kind of device that has them; checked by `milonga.tasks`."""
+
+    controller: dict[str, JsonValue] = Field(default_factory=dict)
+    subarray: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Policies(_Model):
+    """Whose failure counts how, by the kind of device that judges; checked by `milonga.tasks`."""
+
+    controller: dict[str, JsonValue] = Field(default_factory=dict)
+    subarray: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+# pydantic's own length limits count valid items only, and would blame the list for a bad item
+def _some(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not entries:
+        raise ValueError("at least one")
+    return entries
+
+
+def _not_many(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(entries) > MAX_DEVICES:
+        raise ValueError(f"at most {MAX_DEVICES}")
+    return entries
+
+
+class TopologyFile(_Model):
+    """A whole topology file."""
+
+    name: Name
+    description: str = ""
+    defaults: Defaults = Defaults()
+    controller: Controller | None = None
+    subarrays: Annotated[
+        tuple[Subarray, ...], Field(strict=False), AfterValidator(_some), AfterValidator(_not_many)
+    ]
+    leaves: Annotated[tuple[Leaf, ...], Field(strict=False), AfterValidator(_not_many)] = ()
+    servers: dict[Name, Server] = Field(default_factory=dict)
+    command_map: CommandMaps = CommandMaps()
+    policies: Policies = Policies()
