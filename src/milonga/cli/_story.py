@@ -1,0 +1,142 @@
+"""The story that `milonga demo` plays: an observation, then three failures, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from milonga.control_model import ResultCode, TaskStatus
+
+__all__ = ["STORY", "Chapter", "Expected", "Step"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a step must end for the story to be true.
+
+    Parameters
+    ----------
+    status, result_code : TaskStatus, ResultCode
+        How the command ends.
+    culprits : frozenset of str
+        Names in the topology of the devices that the tree must show as the cause, and no others.
+    named : bool
+        Whether the result's message must name them too.
+    """
+
+    status: TaskStatus = TaskStatus.COMPLETED
+    result_code: ResultCode = ResultCode.OK
+    culprits: frozenset[str] = frozenset()
+    named: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, and what must come of it.
+
+    Parameters
+    ----------
+    device : str
+        Name in the topology.
+    command : str
+        The command.
+    argument : str, optional
+        File with the argument, in the example's folder.
+    expected : Expected
+        How it must end.
+    scripts : mapping
+        For the time of this step, what leaves do with this command: name in the topology to the
+        JSON of a script's entry.
+    abort : Expected, optional
+        Send Abort as soon as the command runs on the leaves, and expect this of the Abort.
+    """
+
+    device: str
+    command: str
+    argument: str | None = None
+    expected: Expected = Expected()
+    scripts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    abort: Expected | None = None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A part of the story that a person can follow."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+
+_CONTROLLER = "controller"
+_SUBARRAY = "subarray-01"
+_LEAVES = ("cbf-01", "pss-01", "pst-01", "vlbi-01")
+_ASSIGN = Step(_SUBARRAY, "AssignResources", "assignresources.json")
+_CONFIGURE = Step(_SUBARRAY, "Configure", "configure.json")
+
+
+def _partly(*culprits: str) -> Expected:
+    return Expected(TaskStatus.COMPLETED, ResultCode.FAILED, frozenset(culprits))
+
+
+STORY = (
+    Chapter(
+        "An observation on subarray 1",
+        (
+            Step(_CONTROLLER, "On"),
+            _ASSIGN,
+            _CONFIGURE,
+            Step(_SUBARRAY, "Scan", "scan.json"),
+            Step(_SUBARRAY, "EndScan"),
+            Step(_SUBARRAY, "End"),
+            Step(_SUBARRAY, "ReleaseResources", "releaseresources.json"),
+            Step(_CONTROLLER, "Off"),
+        ),
+    ),
+    Chapter(
+        "A failure: the pulsar timing beam cannot be configured",
+        (
+            Step(_CONTROLLER, "On"),
+            _ASSIGN,
+            Step(
+                _SUBARRAY,
+                "Configure",
+                "configure.json",
+                expected=_partly("pst-01"),
+                scripts={
+                    "pst-01": {"duration": 0.3, "outcome": "failed", "message": "no beam weights"}
+                },
+            ),
+        ),
+    ),
+    Chapter(
+        "A rejection: the pulsar search does not want to be configured",
+        (
+            Step(
+                _SUBARRAY,
+                "Configure",
+                "configure.json",
+                expected=_partly("pss-01"),
+                scripts={"pss-01": {"outcome": "rejected", "message": "busy with another search"}},
+            ),
+        ),
+    ),
+    Chapter(
+        "An abort: the scan is stopped while it runs",
+        (
+            _CONFIGURE,
+            Step(
+                _SUBARRAY,
+                "Scan",
+                "scan.json",
+                expected=Expected(
+                    TaskStatus.ABORTED,
+                    ResultCode.ABORTED,
+                    frozenset(_LEAVES),
+                    named=False,
+                ),
+                scripts={name: {"duration": 15.0, "steps": 60} for name in _LEAVES},
+                abort=Expected(),
+            ),
+            Step(_SUBARRAY, "Restart"),
+            Step(_CONTROLLER, "Off"),
+        ),
+    ),
+)

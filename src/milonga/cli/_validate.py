@@ -1,0 +1,45 @@
+"""`milonga validate`: whether a topology file describes a system that can work."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from milonga.cli._exit import ExitCode
+from milonga.deploy import Topology, TopologyProblems
+
+__all__ = ["validate"]
+
+
+def validate(path: Path, *, as_json: bool) -> ExitCode:
+    """Check a topology file and write what is wrong, a line for each problem.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    as_json : bool
+        Whether to write one JSON object and nothing else.
+    """
+    try:
+        topology = Topology.load(path)
+    except TopologyProblems as error:
+        if as_json:
+            found = [asdict(problem) for problem in error.problems]
+            _write(json.dumps({"valid": False, "problems": found}))
+        else:
+            sys.stderr.write(f"{error}\n")
+        return ExitCode.USAGE
+    counts = {"devices": len(topology.devices), "servers": len(topology.servers)}
+    if as_json:
+        _write(json.dumps({"valid": True, "problems": [], "name": topology.name} | counts))
+    else:
+        _write(
+            f"{path}: {topology.name} is valid: "
+            f"{counts['devices']} devices in {counts['servers']} servers"
+        )
+    return ExitCode.OK
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,113 @@
+"""The command line is there at once, and tells errors in a line."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("tango", "pydantic", "yaml", "numpy")
+
+
+def milonga(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    """Run the command line as a person does."""
+    command = [sys.executable, "-m", "milonga", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, **options
+    )  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_is_there_at_once() -> None:
+    """The best of a few runs, so that a busy machine does not matter: under 0.3 s."""
+    seconds = []
+    for _ in range(8):
+        began = time.perf_counter()
+        result = milonga("--help")
+        seconds.append(time.perf_counter() - began)
+        assert result.returncode == 0
+        if seconds[-1] < 0.3:
+            break
+
+    assert min(seconds) < 0.3
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Tango alone would take longer than all of it."""
+    code = f"""
+import sys
+from milonga.cli import main
+sys.argv = ["milonga", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+sys.exit(", ".join(name for name in {HEAVY} if name in sys.modules) or 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "call", "watch", "validate"])
+def test_every_command_explains_itself(command: str) -> None:
+    """In eighty columns."""
+    result = milonga(command, "--help")
+
+    assert result.returncode == 0
+    assert f"milonga {command}" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_the_version_is_told() -> None:
+    """One line."""
+    assert milonga("--version").stdout.startswith("milonga ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dance",),
+        ("call", "a/b/c"),
+        ("call", "a/b/c", "On", "--timeout", "soon"),
+        ("call", "a/b", "On"),
+        ("call", "a/b/c", "On", "{not json"),
+        ("call", "a/b/c", "On", "@/no/such/file.json"),
+        ("validate", "/no/such/file.yaml"),
+        ("up", "/no/such/file.yaml"),
+    ],
+)
+def test_what_was_typed_wrongly_ends_with_2(arguments: tuple[str, ...]) -> None:
+    """And is told in a few lines, on stderr."""
+    result = milonga(*arguments)
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    """For the person who wants to mend it."""
+    result = milonga("--debug", "call", "a/b", "On")
+
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+def test_validate_names_all_problems(tmp_path: Path) -> None:
+    """One line for each, with file and line."""
+    file = tmp_path / "top.yaml"
+    file.write_text("name: x\nsubarrays: [{device: a, id: 0, server: s, children: [y]}]\n")
+
+    result = milonga("validate", str(file))
+
+    assert result.returncode == 2
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
+        "subarrays[0].children[0]",
+        "subarrays[0].device",
+        "subarrays[0].id",
+    ]
+    assert all(line.startswith(f"{file}:2: ") for line in result.stderr.splitlines())
