@@ -209,9 +209,10 @@ def _is_settled(changed: SubtaskResult, report: Report) -> bool:
     """Tell whether no better result can come for a subtask that has just ended (SR-08).
 
     A code that came with the final status is the result. One that came before counts too, unless
-    it only said that the work was queued or begun. Who forgot the command will not tell its result.
+    it only said that the work was queued or begun. Who forgot the command will not tell its result,
+    and has the code UNKNOWN already.
     """
-    if report.has_result or changed.status is TaskStatus.NOT_FOUND:
+    if report.has_result:
         return True
     has_said = changed.result_code is not None or bool(changed.message)
     return has_said and changed.result_code not in _INTERIM

@@ -43,7 +43,7 @@ class Report:
     operation: ObsModes | None = None
     obs_mode: ObsModes | None = None
     health: HealthState | None = None
-    source: object = None
+    source = "unknown"
     problems: tuple[str, ...] = ()
 
     def __init__(self, name: str) -> None:
@@ -126,4 +126,6 @@ def _read_more(report: Report, more: Mapping[str, object]) -> None:
     report.operation = read_context(get("operation"))
     report.obs_mode = read_context(get("obs_mode"))
     report.health = attempt(read_health, get("health_state"), None)
-    report.source = get("source")
+    source = get("source")
+    if source is not None:
+        report.source = printable(plain_text(source)[:_PROBLEM_LIMIT])

@@ -166,7 +166,7 @@ def needed_successes(quorum: int | float, members: int) -> int:
     (3, 5, 1)
     """
     if isinstance(quorum, float):
-        # The margin keeps 0.1 * 30 from being rounded up to four.
+        # The margin keeps 0.07 * 100, a little more than 7 in floats, from becoming eight.
         return min(members, math.ceil(quorum * members - 1e-9))
     return min(members, quorum)
 

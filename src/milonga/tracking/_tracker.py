@@ -14,21 +14,19 @@ from typing import Any
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.tracking._coercion import ObsModes, attempt, read_context
 from milonga.tracking._judge import Judge
-from milonga.tracking._ledger import Entry, Ledger, SubtaskKey
+from milonga.tracking._ledger import Ledger
 from milonga.tracking._outbox import CompletedCallback, Outbox, log_safely
 from milonga.tracking._outcome import AggregationOutcome, PolicyFactory, failed_outcome
 from milonga.tracking._payload import completion_payload, progress_payload
 from milonga.tracking._report import Report, read_report
 from milonga.tracking._timer import CallLater, Cancellable, call_later
+from milonga.tracking._update_log import Note, UpdateLog
 from milonga.tracking._view import TrackerView
 from milonga.tracking._waiting import SettableEvent, wait_for_either
 
 __all__ = ["TaskTracker"]
 
 _logger = logging.getLogger(__name__)
-
-# (level, text, arguments): what to log once the lock is released.
-Note = tuple[int, str, tuple[object, ...]]
 
 
 class _Phase(Enum):
@@ -133,8 +131,7 @@ class TaskTracker(TrackerView):
         self._timer: Cancellable | None = None
         self._call_later = call_later
         self._clock = clock
-        self._updates = self._late = self._duplicate = self._ignored = self._unknown = 0
-        self._warned: set[str] = set()
+        self._log = UpdateLog()
         self._judge.prepare(0, self._operation, self._obs_mode)
         if total_subtasks <= 0:
             self._begin_to_close()
@@ -254,21 +251,22 @@ class TaskTracker(TrackerView):
 
     def _refuse_nameless(self) -> None:
         with self._lock:
-            self._unknown += 1
+            self._log.unknown += 1
         log_safely(self.logger, logging.WARNING, "%s: update without task_name", self.task_name)
 
     def _take(self, report: Report) -> None:
         now = self._clock()
-        notes: list[Note] = []
+        notes: list[Note] = []  # what to log once the lock is released
         renew = deliver = arm = close = False
         with self._lock:
             if self._phase is not _OPEN:
-                self._count_late(report, notes)
+                self._log.count_late(report, self._ledger, notes)
             else:
                 key = self._ledger.key_of(report)
                 if report.has_more and self._ledger.accepts(key, report):
                     renew = self._change_context(report.operation, report.obs_mode)
-                self._count(self._ledger.apply(key, report, now), key, report, notes)
+                entry = self._ledger.apply(key, report, now)
+                self._log.count(entry, key, report, self._ledger, notes)
                 if self._ledger.is_done:
                     close, arm = self._next_end()
                 if self._notify_progress and not close:
@@ -291,46 +289,6 @@ class TaskTracker(TrackerView):
             return False
         self._outbox.post_progress(self._build_progress_payload(value))
         return True
-
-    # What is counted and logged; with the lock held
-
-    def _count(self, entry: Entry, key: SubtaskKey, report: Report, notes: list[Note]) -> None:
-        if entry is Entry.TAKEN:
-            self._updates += 1
-            if self._ledger.seen > self._ledger.total:
-                self._warn_once(
-                    "more", "%s: more subtasks than the %s declared", notes, self._ledger.total
-                )
-            if type(key) is tuple:
-                self._warn_once(
-                    "twice", "%s: several devices under the name %s", notes, report.name
-                )
-        elif entry is Entry.DUPLICATE:
-            self._duplicate += 1
-            notes.append((logging.DEBUG, "%s: %s is over, update ignored", (key,)))
-        elif entry is Entry.IGNORED:
-            self._ignored += 1
-        else:
-            self._unknown += 1
-            self._warn_once("many", "%s: too many undeclared subtasks", notes)
-        if report.problems:
-            origin = (report.name, ", ".join(report.problems), report.source)
-            notes.append((logging.WARNING, "%s: %s: cannot use %s (source %s)", origin))
-
-    def _count_late(self, report: Report, notes: list[Note]) -> None:
-        known = self._ledger.key_of(report) in self._ledger.subtasks
-        if known or self._ledger.is_compacted:
-            self._late += 1
-            notes.append((logging.DEBUG, "%s: is over, update of %s ignored", (report.name,)))
-        else:
-            self._late += 1
-            self._unknown += 1
-            self._warn_once("late", "%s: is over, new subtask %s ignored", notes, report.name)
-
-    def _warn_once(self, what: str, text: str, notes: list[Note], *args: object) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            notes.append((logging.WARNING, text, args))
 
     # The end
 

@@ -10,6 +10,7 @@ from milonga.tracking._outcome import AggregationOutcome, AggregationPolicy, run
 from milonga.tracking._seed_names import SeedNames
 from milonga.tracking._statistics import TrackerStatistics
 from milonga.tracking._subtask import SubtaskResult, joined_health
+from milonga.tracking._update_log import UpdateLog
 
 __all__ = ["TrackerView"]
 
@@ -18,13 +19,9 @@ class TrackerView(SeedNames):
     """The part of a tracker that changes nothing. What it returns are copies."""
 
     _outbox: Outbox
+    _log: UpdateLog
     _operation: ObsModes | None
     _obs_mode: ObsModes | None
-    _updates: int
-    _late: int
-    _duplicate: int
-    _ignored: int
-    _unknown: int
 
     @property
     def subtasks(self) -> dict[SubtaskKey, SubtaskResult]:
@@ -120,11 +117,11 @@ class TrackerView(SeedNames):
         """Return counters for people who look inside a running program."""
         with self._lock:
             return TrackerStatistics(
-                self._updates,
-                self._late,
-                self._duplicate,
-                self._ignored,
-                self._unknown,
+                self._log.updates,
+                self._log.late,
+                self._log.duplicate,
+                self._log.ignored,
+                self._log.unknown,
                 self._ledger.seen,
                 self._ledger.finals,
                 self._ledger.results_missing,

@@ -278,6 +278,23 @@ def test_the_policy_is_made_anew_only_for_a_new_context():
     assert (changed.operation, changed.obs_mode) == ("Scan", ("A", "B"))
 
 
+def test_a_slow_factory_does_not_bring_back_an_old_context():
+    """CX-02: the policy of the newest context stays, whichever is made last."""
+
+    def slow(*context):
+        policy = TaskAggregationPolicy(*context)
+        if policy.obs_mode == "OLD":
+            other = threading.Thread(target=tracker.set_context, kwargs={"obs_mode": "NEW"})
+            other.start()
+            other.join(30)
+        return policy
+
+    tracker = TaskTracker("t", 1, policy_factory=slow)
+    tracker.set_context(obs_mode="OLD")
+
+    assert tracker.policy.obs_mode == "NEW"
+
+
 def test_an_update_is_judged_by_the_context_that_it_brings(listener):
     """CX-03: ignored when not searching, and the last update says so."""
     tracker = TaskTracker("t", 2, listener)

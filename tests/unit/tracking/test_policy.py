@@ -213,6 +213,14 @@ def test_the_quorum_is_a_count_or_a_share(quorum, ok, enough):
     assert f"{ok}/5" in outcome.message
 
 
+def test_a_share_is_not_rounded_up_by_a_rounding_error():
+    """AG-10: seven per cent of a hundred is seven, though 0.07 * 100 is more."""
+    rules = PolicyRules(min_success=0.07)
+    states = ["ok"] * 7 + ["failed"] * 93
+
+    assert judge(*states, task_name="x_pst", rules=rules).health_state is DEGRADED
+
+
 @pytest.mark.parametrize("quorum", [-1, 1.5, -0.1, True, "1", None, float("nan")])
 def test_a_quorum_out_of_range_is_refused(quorum):
     """AG-10: with the name of the setting."""

@@ -99,6 +99,7 @@ def test_progress_goes_through_the_same_callback(listener):
     tracker.update_task(task_name="a", progress=57)
 
     assert listener.calls == [{"task_name": "t", "progress": 50, "status": TaskStatus.IN_PROGRESS}]
+    assert not tracker.wait_for_task_completion(timeout=0)
 
 
 def test_100_belongs_to_the_completion(listener):
