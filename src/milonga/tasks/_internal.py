@@ -37,7 +37,6 @@ class InternalCall:
         self.abort_event = Event()
         self._context = context
         self._on_update = on_update
-        self._closed = False
 
     def update(self, **keywords: Any) -> None:
         """Report `status`, `progress`, `result` or `error`; from any thread, never raises."""
@@ -53,13 +52,10 @@ class InternalCall:
 
     def close(self) -> None:
         """Nobody listens any more; work that goes on is told to end."""
-        self._closed = True
         self.abort_event.set()
 
     def run(self, method: "InternalMethod") -> None:
         """Call the method, unless the step ended before its turn, and report what it returns."""
-        if self._closed:
-            return
         if self.abort_event.is_set():
             self.update(status=TaskStatus.ABORTED, result=(ResultCode.ABORTED, "aborted"))
             return

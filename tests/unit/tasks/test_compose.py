@@ -318,3 +318,53 @@ def test_an_optional_node_is_never_critical(stage):
 
     assert outcome["status"] is TaskStatus.COMPLETED
     assert outcome["health_state"] == "DEGRADED"
+
+
+def test_a_device_that_is_also_needed_is_critical(stage):
+    """AG-07: optional in one node is not optional in another."""
+    tasks = {"extra": {"target": "cbf01", "optional": True}, "cbf01": {}}
+    stage.start(composed(tasks, more={"type": "parallel"}))
+    extra, needed = stage.children.calls
+
+    extra.succeeds()
+    needed.fails()
+
+    assert stage.outcome["status"] is TaskStatus.FAILED
+
+
+def test_optional_children_are_named_by_the_map(stage):
+    """A-12, AG-07: also such as a guess from their names would call critical."""
+    root = composed({"all": {"target": "*"}}, policy=PolicySpec(optional=("cbf",)))
+    ok = dict.fromkeys(("cbf02", "pst01", "pst02", "pst03", "rm"), "succeeds")
+
+    outcome = run(stage, root, cbf01="breaks", **ok)
+
+    assert outcome["status"] is TaskStatus.COMPLETED
+    assert outcome["health_state"] == "DEGRADED"
+
+
+def test_a_quorum_is_not_handed_down_to_steps(stage):
+    """AG-10: a command's min_success does not count its methods."""
+    methods = {
+        "good": lambda _: (ResultCode.OK, ""),
+        "bad": lambda _: (ResultCode.FAILED, "no"),
+    }
+    tasks = {
+        name: {"internal": kind} for name, kind in zip("abc", ("good", "bad", "bad"), strict=True)
+    }
+
+    outcome = run(
+        stage,
+        composed({"steps": {"tasks": tasks}}, methods=methods, policy=PolicySpec(min_success=2)),
+    )
+
+    assert outcome["health_state"] == "DEGRADED"
+
+
+def test_where_all_are_to_succeed_the_name_of_a_node_makes_no_quorum(stage):
+    """AG-08: an explicit join wins over guessing from names."""
+    tasks = {"configure_pst": {"target": "pst", "policy": {"join": "all"}}}
+
+    outcome = run(stage, composed(tasks), pst01="succeeds", pst02="fails", pst03="fails")
+
+    assert "success" not in outcome["result"][1]

@@ -64,6 +64,7 @@ def test_abort_is_idempotent(stage):
     for _ in range(3):
         root.abort()
     root.subtasks[0].abort()
+    assert stage.runtime.pending_timers == 2, "one for each node that was aborted"
     stage.runtime.advance(5.0)
     outcome = stage.outcome
     root.abort()
@@ -121,6 +122,33 @@ def test_a_child_that_ended_in_the_call_is_not_aborted(stage):
 
     stage.children.habits["lab/a/1"] = end_and_abort
     stage.start(root)
+
+    assert stage.call("a").aborts == 0
+    assert stage.outcome["result"][0] is ResultCode.OK
+
+
+def test_a_child_that_ends_after_an_abort_in_the_call_is_not_aborted(stage):
+    """TR-12: the abort came first, but before it could be sent there was nothing to abort."""
+    root = stage.parallel("a", "b")
+
+    def abort_and_end(call):
+        root.abort()
+        call.succeeds()
+
+    stage.children.habits["lab/a/1"] = abort_and_end
+    stage.start(root)
+
+    assert stage.call("a").aborts == 0
+    assert stage.outcome["status"] is TaskStatus.ABORTED, "for b has not been started"
+
+
+def test_a_child_whose_result_is_on_its_way_is_not_aborted(stage):
+    """TR-12: it has ended, and its result may still follow."""
+    root = stage.start(stage.parallel("a"))
+    stage.call("a").report(status=TaskStatus.COMPLETED)
+
+    root.abort()
+    stage.call("a").report(result=(ResultCode.OK, "done"))
 
     assert stage.call("a").aborts == 0
     assert stage.outcome["result"][0] is ResultCode.OK

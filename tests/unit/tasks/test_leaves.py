@@ -142,6 +142,7 @@ def test_a_method_that_returns_none_reports_later(stage):
 
     stage.runtime.advance(6.0)
 
+    assert call.abort_event.is_set(), "whatever goes on has nothing to go on for"
     assert stage.progress == [50]
     assert stage.outcome["result"][0] is ResultCode.OK
 

@@ -1,5 +1,7 @@
 """Trees: construction, order, skipping and outcomes."""
 
+import weakref
+
 import pytest
 
 from milonga.control_model import ResultCode, TaskStatus
@@ -354,3 +356,36 @@ def test_a_policy_that_fails_does_not_leave_children_alone(stage):
     stage.call("b").fails()
 
     assert stage.outcome["status"] is TaskStatus.FAILED
+
+
+def test_a_tracker_that_fails_before_its_time_leaves_nothing_running(stage):
+    """TH-03: what runs below is asked to end, and nothing more is started."""
+    root = stage.start(stage.sequence(stage.parallel("a", "b", name="group"), "c"))
+
+    root.tracker._give_up(MemoryError("none left"))
+    stage.settle()
+
+    assert [call.aborts for call in stage.children.calls] == [1, 1]
+    assert stage.children.called == ["lab/a/1", "lab/b/1"]
+    assert stage.outcome["status"] is TaskStatus.FAILED
+    assert root.statistics()["ended"] == 3
+
+
+def test_the_owner_of_a_callback_is_let_go(stage):
+    """TH-07: an ended tree that is kept for people to look at keeps nobody else alive."""
+
+    class Owner:
+        def told(self, **payload):
+            stage.outcomes.append(payload)
+
+    owner = Owner()
+    root = stage.sequence("a", completed_callback=owner.told, progress_callback=owner.told)
+    root.start(stage.context)
+    stage.settle()
+    stage.call("a").succeeds()
+    alive = weakref.ref(owner)
+
+    del owner
+
+    assert alive() is None
+    assert root.ended
