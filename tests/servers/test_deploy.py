@@ -69,6 +69,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _signals_as_on_a_terminal() -> Iterator[None]:
+    """Programs that we start must not ignore Ctrl-C, even if we run in the background."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(temporary: Path) -> Iterator[None]:
     """Fail a test that leaves a process or a temporary file."""

@@ -4,6 +4,7 @@ What a command needs is imported when it runs: ``milonga --help`` loads neither 
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import milonga
 from milonga.cli._exit import ExitCode, exit_code_of_error
 from milonga.errors import MilongaError
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="milonga",
@@ -47,6 +48,24 @@ def _errors_told() -> Iterator[None]:
         _tell(str(error), error)
     except Exception as error:  # noqa: BLE001 - the last door: everything becomes an exit code
         _tell(f"internal error: {type(error).__name__}: {error}", error)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Let Ctrl-C end the program on the spot while a command's modules are loaded.
+
+    Nothing is running yet that would have to be cleaned up, and an interrupt inside the loading of
+    Tango's and numpy's C code comes out as somebody else's traceback.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # a background job
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tell(text: str, error: BaseException) -> NoReturn:
@@ -87,7 +106,8 @@ def demo(
 ) -> None:
     """Run a whole observation, and three failures, on real device servers."""
     with _errors_told():
-        from milonga.cli._demo import demo as run_demo  # noqa: PLC0415
+        with _loading():
+            from milonga.cli._demo import demo as run_demo  # noqa: PLC0415
 
         raise typer.Exit(run_demo(log_folder=keep_logs))
 
@@ -117,7 +137,8 @@ def up(
     """Start the system of a topology file; stop it with Ctrl-C."""
     own = port is not None or database is not None
     with _errors_told():
-        from milonga.cli._up import up as run_up  # noqa: PLC0415
+        with _loading():
+            from milonga.cli._up import up as run_up  # noqa: PLC0415
 
         code = run_up(
             topology,
@@ -147,7 +168,8 @@ def call(
 ) -> None:
     """Call a command and follow it to its end."""
     with _errors_told():
-        from milonga.cli._call import call as run_call  # noqa: PLC0415
+        with _loading():
+            from milonga.cli._call import call as run_call  # noqa: PLC0415
 
         code = run_call(
             device, command, argument, timeout=timeout, as_json=as_json, tango_host=tango_host
@@ -165,7 +187,8 @@ def watch(
 ) -> None:
     """Show a device's commands as they queue, run and end; stop with Ctrl-C."""
     with _errors_told():
-        from milonga.cli._watch import watch as run_watch  # noqa: PLC0415
+        with _loading():
+            from milonga.cli._watch import watch as run_watch  # noqa: PLC0415
 
         raise typer.Exit(run_watch(device, as_json=as_json, tango_host=tango_host))
 
@@ -177,15 +200,7 @@ def validate(
 ) -> None:
     """Check a topology file; name all its problems, each with its line."""
     with _errors_told():
-        from milonga.cli._validate import validate as run_validate  # noqa: PLC0415
+        with _loading():
+            from milonga.cli._validate import validate as run_validate  # noqa: PLC0415
 
         raise typer.Exit(run_validate(topology, as_json=as_json))
-
-
-def main() -> NoReturn:
-    """Run the command line and end the program."""
-    try:
-        app(prog_name="milonga")
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    sys.exit(ExitCode.OK)

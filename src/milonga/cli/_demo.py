@@ -15,9 +15,9 @@ from rich.table import Table
 from milonga.cli._call import follow, read_argument
 from milonga.cli._exit import ExitCode
 from milonga.cli._looking import TreeReader
-from milonga.cli._story import STORY, Chapter, Expected, Step
+from milonga.cli._story import STORY, Chapter, Expected, Step, deviation, expected_words
 from milonga.cli._tree_view import culprits, painter
-from milonga.control_model import ResultCode, TaskStatus
+from milonga.control_model import TaskStatus
 from milonga.deploy import System, Topology, ending_signals_interrupt, examples_folder
 from milonga.errors import CommandRejected, MilongaError
 from milonga.lrc import Invocation, LrcDevice, Outcome
@@ -108,6 +108,7 @@ class _Player:
                 device = LrcDevice(self._system.trl(name))
                 self._devices[name] = stack.enter_context(device)
             for chapter in story:
+                self._console.print()
                 self._console.rule(f"[bold]{chapter.title}", align="left")
                 for step in chapter.steps:
                     self._play_step(step)
@@ -126,7 +127,7 @@ class _Player:
                 word = "REJECTED" if isinstance(error, CommandRejected) else type(error).__name__
                 self._note(
                     Row(device.name, step.command, word, "-", time.monotonic() - began, (),
-                        str(error), f"expected {_words(step.expected)}: {error}")
+                        str(error), f"expected {expected_words(step.expected)}: {error}")
                 )  # fmt: skip
 
     def _follow(self, step: Step, device: LrcDevice, invocation: Invocation) -> None:
@@ -163,7 +164,7 @@ class _Player:
         wanted = {names[name] for name in expected.culprits}
         found = tuple(culprits(tree)) if tree else ()
         if outcome is None:
-            text = f"expected {_words(expected)}, found no end in {_STEP_TIMEOUT:g} s"
+            text = f"expected {expected_words(expected)}, found no end in {_STEP_TIMEOUT:g} s"
             return Row(
                 invocation.device, invocation.command, "-", "-", _STEP_TIMEOUT, found, "", text
             )
@@ -183,7 +184,9 @@ class _Player:
     def _note(self, row: Row) -> None:
         self._rows.append(row)
         style = "red" if row.deviation else "green"
-        text = f"{row.status} {row.result_code} in {row.seconds:.2f} s: {row.message}"
+        text = (
+            f"{row.command}: {row.status} {row.result_code} in {row.seconds:.2f} s: {row.message}"
+        )
         self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -206,35 +209,6 @@ class _Player:
                 _write_script(proxy, text)
 
 
-def deviation(
-    status: TaskStatus,
-    result_code: ResultCode,
-    message: str,
-    found: Sequence[str],
-    expected: Expected,
-    wanted: set[str],
-) -> str:
-    """Say what is not as the story expects; an empty text if all is.
-
-    Parameters
-    ----------
-    status, result_code, message : TaskStatus, ResultCode, str
-        How the command ended.
-    found : sequence of str
-        Devices that the tree shows as the cause.
-    expected : Expected
-        What the story says.
-    wanted : set of str
-        Tango names of the devices that the story says are the cause.
-    """
-    if (status, result_code) != (expected.status, expected.result_code):
-        return f"expected {_words(expected)}, found {status.name} {result_code.name}: {message}"
-    if set(found) != wanted:
-        return f"expected culprits {_listed(wanted)}, found {_listed(found)}"
-    missing = {name for name in wanted if expected.named and name not in message}
-    return f"the message does not name {_listed(missing)}: {message}" if missing else ""
-
-
 def _all_run(tree: dict[str, Any]) -> bool:
     children = tree.get("children") or []
     if not children:
@@ -245,14 +219,6 @@ def _all_run(tree: dict[str, Any]) -> bool:
 def _write_script(proxy: tango.DeviceProxy, text: str) -> None:
     # write_attribute hides the real error behind a TypeError
     proxy.write_attributes([("script", text)])
-
-
-def _words(expected: Expected) -> str:
-    return f"{expected.status.name} {expected.result_code.name}"
-
-
-def _listed(names: Sequence[str] | set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _table(rows: Sequence[Row], names: Mapping[str, str]) -> Table:

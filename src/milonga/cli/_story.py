@@ -1,11 +1,11 @@
 """The story that `milonga demo` plays: an observation, then three failures, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from milonga.control_model import ResultCode, TaskStatus
 
-__all__ = ["STORY", "Chapter", "Expected", "Step"]
+__all__ = ["STORY", "Chapter", "Expected", "Step", "deviation", "expected_words"]
 
 
 @dataclass(frozen=True)
@@ -140,3 +140,42 @@ STORY = (
         ),
     ),
 )
+
+
+def deviation(
+    status: TaskStatus,
+    result_code: ResultCode,
+    message: str,
+    found: Collection[str],
+    expected: Expected,
+    wanted: set[str],
+) -> str:
+    """Say what is not as the story expects; an empty text if all is.
+
+    Parameters
+    ----------
+    status, result_code, message : TaskStatus, ResultCode, str
+        How the command ended.
+    found : sequence of str
+        Devices that the tree shows as the cause.
+    expected : Expected
+        What the story says.
+    wanted : set of str
+        Tango names of the devices that the story says are the cause.
+    """
+    if (status, result_code) != (expected.status, expected.result_code):
+        found_words = f"{status.name} {result_code.name}: {message}"
+        return f"expected {expected_words(expected)}, found {found_words}"
+    if set(found) != wanted:
+        return f"expected culprits {_listed(wanted)}, found {_listed(found)}"
+    missing = {name for name in wanted if expected.named and name not in message}
+    return f"the message does not name {_listed(missing)}: {message}" if missing else ""
+
+
+def expected_words(expected: Expected) -> str:
+    """Say how a step is expected to end."""
+    return f"{expected.status.name} {expected.result_code.name}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

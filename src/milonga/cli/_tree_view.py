@@ -62,9 +62,8 @@ def label(node: Snapshot, now: datetime, *, ascii_only: bool = False) -> Text:
     seconds = duration(node, now)
     if seconds is not None:
         text.append(f"  {seconds:.1f} s", style="dim")
-    message = str(node.get("message") or "")
-    if message and word not in {"OK", "QUEUED", "STAGING", "IN_PROGRESS"}:
-        text.append(f"  {' '.join(message.split())}", style=style)
+    if word not in {"OK", "QUEUED", "STAGING", "IN_PROGRESS"}:
+        text.append(_reason(node), style=style)
     return text
 
 
@@ -201,6 +200,15 @@ def _title(node: Snapshot) -> str:
     if not target:
         return name or command or "?"
     return f"{_device_name(target)} {command}".rstrip()
+
+
+def _reason(node: Snapshot) -> str:
+    """Give the first line of a node's message, without what the nodes below or beside it say."""
+    message = str(node.get("message") or "").strip().partition("\n")[0]
+    target = _device_name(str(node.get("target") or ""))
+    if target:
+        message = message.removeprefix(f"{target}: ")
+    return f"  {' '.join(message.split())}" if message else ""
 
 
 def _device_name(target: str) -> str:

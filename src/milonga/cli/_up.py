@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import tango  # noqa: F401 - takes long to load, which must not happen while servers are starting
 from rich.console import Console
 from rich.table import Table
 

@@ -19,6 +19,9 @@ __all__ = ["Watcher", "line_of", "watch"]
 _LOOK_EVERY = 0.2
 # cppTango refuses to reconnect within a second of a failure, whatever the other side does by then
 _HOLD_OFF = 1.1
+# far more than a device keeps, and not only what it shows: a look that misses a command, as one
+# across a restart may, must not make its end news again
+_REMEMBERED = 2000
 
 
 def watch(trl: str, *, as_json: bool, tango_host: str | None) -> ExitCode:
@@ -76,18 +79,16 @@ class Watcher:
             ("started", tables.executing),
             ("queued", tables.queued),
         )
-        present = set()
         for rank, (event, records) in enumerate(stages):
             for record in records:
                 uid = str(record.get("uid"))
-                present.add(uid)
-                before = self._seen.get(uid, len(stages))
-                self._seen[uid] = min(rank, before)
+                before = self._seen.pop(uid, len(stages))
+                self._seen[uid] = min(rank, before)  # and is the newest again
                 if rank < before and not (self._first and event == "ended"):
                     yield {"event": event, **record}
         self._first = False
-        # what the device has forgotten cannot come back, and must not be kept for ever
-        self._seen = {uid: rank for uid, rank in self._seen.items() if uid in present}
+        for uid in list(self._seen)[:-_REMEMBERED]:
+            del self._seen[uid]
 
 
 def line_of(event: dict[str, Any]) -> str:

@@ -48,7 +48,9 @@ def ending_signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = [(number, signal.signal(number, handler)) for number in ENDING]
+    # who is told to ignore a signal, as nohup and shells with background jobs do, goes on doing so
+    numbers = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, handler)) for number in numbers]
     try:
         yield
     finally:

@@ -33,7 +33,8 @@ class System:
 
     A context manager: entered, all devices answer; left, no process and no temporary file remains.
     Start it from a thread that stays (the processes die with the thread that started them, even if
-    it is killed), and from the main thread if Ctrl-C is to be safe at every moment.
+    it is killed by SIGKILL, when only the temporary folder remains), and from the main thread if
+    Ctrl-C is to be safe at every moment.
 
     Parameters
     ----------

@@ -1,11 +1,33 @@
 """Signals that end a program wait while something half done would be left behind."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from milonga.deploy import ending_signals_interrupt
 from milonga.deploy._signals import without_interruption
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_on_a_terminal() -> Iterator[None]:
+    """Shells make background jobs ignore Ctrl-C, and then there is nothing to see here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """A program under nohup does not end when its terminal closes."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with ending_signals_interrupt(), without_interruption():
+        signal.raise_signal(signal.SIGHUP)
+
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def interrupted_step(done: list[str], *, number: int = signal.SIGINT, fails: bool = False) -> None:
