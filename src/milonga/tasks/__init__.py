@@ -14,9 +14,10 @@ from milonga.tasks._command_map import (
     DeviceSpec,
     InternalSpec,
     NodeSpec,
+    PlanStepSpec,
     default_command_map,
 )
-from milonga.tasks._compose import compose
+from milonga.tasks._compose import PlanFactory, compose
 from milonga.tasks._context import (
     Cancellable,
     DeviceCaller,
@@ -24,12 +25,13 @@ from milonga.tasks._context import (
     Invocation,
     LeafAction,
     Runtime,
+    Subdivided,
 )
 from milonga.tasks._internal import InternalCall, InternalMethod, internal_action
 from milonga.tasks._kinds import MAX_DEPTH, MAX_NODES, TaskType, Tolerance
 from milonga.tasks._leaf import LeafTask
 from milonga.tasks._node import BaseTask
-from milonga.tasks._parts import AllowedStates, ChildSpec, PolicySpec
+from milonga.tasks._parts import AllowedStates, ChildSpec, PolicySpec, UntilSpec
 from milonga.tasks._payload import lrc_payload
 from milonga.tasks._policy import policy_factory_for
 from milonga.tasks._tree import Task
@@ -56,11 +58,15 @@ __all__ = [
     "LeafAction",
     "LeafTask",
     "NodeSpec",
+    "PlanFactory",
+    "PlanStepSpec",
     "PolicySpec",
     "Runtime",
+    "Subdivided",
     "Task",
     "TaskType",
     "Tolerance",
+    "UntilSpec",
     "ValueArgument",
     "check_children",
     "check_command_map",

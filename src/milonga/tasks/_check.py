@@ -8,6 +8,8 @@ from milonga.tasks._command_map import (
     CompositeSpec,
     DeviceSpec,
     InternalSpec,
+    NodeSpec,
+    PlanStepSpec,
 )
 from milonga.tasks._parts import EVERY_CHILD, ChildSpec, PolicySpec
 from milonga.tasks._problems import problem
@@ -26,6 +28,8 @@ class Surroundings:
         Methods that can be steps.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
+    plans : iterable of str, optional
+        Names of the plans that the device allows.
     """
 
     def __init__(
@@ -33,9 +37,11 @@ class Surroundings:
         children: Sequence[ChildSpec],
         methods: Iterable[str],
         known_groups: Iterable[str] = (),
+        plans: Iterable[str] = (),
     ) -> None:
         self.children = tuple(children)
         self.methods = frozenset(methods)
+        self.plans = frozenset(plans)
         groups = {group for child in children for group in child.groups}
         self.targets = groups | set(known_groups) | {child.name for child in children}
 
@@ -43,7 +49,7 @@ class Surroundings:
         """Return the children that a target stands for."""
         return tuple(child for child in self.children if child.is_meant_by(target))
 
-    def problems(self, path: str, node: CompositeSpec | DeviceSpec | InternalSpec) -> Iterator[str]:
+    def problems(self, path: str, node: NodeSpec) -> Iterator[str]:
         """Yield what does not fit in a node, and in those below it."""
         if isinstance(node, CompositeSpec):
             yield from self.policy_problems(path, node.policy)
@@ -52,6 +58,10 @@ class Surroundings:
         elif isinstance(node, InternalSpec):
             if node.internal not in self.methods:
                 yield problem(f"{path}.internal", repr(node.internal), _one_of(self.methods))
+        elif isinstance(node, PlanStepSpec):
+            if not node.is_function and node.plan not in self.plans:
+                expected = f"module:function, or {_one_of(self.plans)}"
+                yield problem(f"{path}.plan", repr(node.plan), expected)
         else:
             yield from self.policy_problems(path, node.policy)
             yield from self._target_problems(path, node)
@@ -63,7 +73,7 @@ class Surroundings:
             return
         expected = f"a child or group, {_one_of(self.targets)}"
         if node.target is None:
-            hint = ", or one of the keys target, tasks, internal in it"
+            hint = ", or one of the keys target, tasks, internal, plan in it"
             yield problem(path, f"the unknown keyword {name!r}", expected + hint)
         else:
             yield problem(f"{path}.target", repr(target), f"{expected} or '{EVERY_CHILD}'")
@@ -120,6 +130,7 @@ def check_command_map(
     methods: Iterable[str],
     *,
     known_groups: Iterable[str] = (),
+    plans: Iterable[str] = (),
 ) -> list[str]:
     """Return what in a command map does not fit the children and methods that there are.
 
@@ -133,6 +144,8 @@ def check_command_map(
         Names of the methods that can be steps.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
+    plans : iterable of str, optional
+        Names of the plans that the device allows.
 
     Returns
     -------
@@ -147,7 +160,7 @@ def check_command_map(
     ...     print(line.partition(",")[0])
     On.tasks.fpga: found the unknown keyword 'fpga'
     """
-    around = Surroundings(children, methods, known_groups)
+    around = Surroundings(children, methods, known_groups, plans)
     found = check_children(children)
     for name, spec in command_map.items():
         found.extend(around.command_problems(name, spec))

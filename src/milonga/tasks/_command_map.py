@@ -5,18 +5,22 @@ what was expected, for all mistakes at once.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    Field,
+    JsonValue,
     RootModel,
     StrictBool,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -41,8 +45,12 @@ __all__ = [
     "DeviceSpec",
     "InternalSpec",
     "NodeSpec",
+    "PlanStepSpec",
     "default_command_map",
 ]
+
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class _Node(Model):
@@ -101,6 +109,40 @@ class InternalSpec(_Node):
     argument: ArgumentRule = "full"
 
 
+class PlanStepSpec(_Node):
+    """A plan that the device runs.
+
+    Parameters
+    ----------
+    plan : str
+        Name of a plan that the device allows, or a function as ``module:function``, which is
+        allowed by being named here.
+    arguments : optional
+        "full" for the command's own argument, or what the plan takes, by parameter.
+    timeout, optional : optional
+        As for a `DeviceSpec`.
+    """
+
+    plan: Name
+    arguments: Literal["full"] | dict[Name, JsonValue] = Field(default="full")
+
+    @field_validator("plan")
+    @classmethod
+    def _found_somewhere(cls, plan: str) -> str:
+        if ":" in plan and not _FUNCTION.fullmatch(plan):
+            raise ValueError("the name of a plan, or module:function")
+        return plan
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the plan is given by the place where it is defined."""
+        return ":" in self.plan
+
+    def argument(self, of_command: str | None) -> str | None:
+        """Return what the plan gets, as JSON text, given the argument of the command."""
+        return of_command if self.arguments == "full" else json.dumps(self.arguments)
+
+
 class CompositeSpec(_Node):
     """Nodes that run one after the other or all together.
 
@@ -131,6 +173,8 @@ def _node_tag(value: object) -> str:
         return "<composite>"
     if isinstance(value, InternalSpec) or (isinstance(value, dict) and "internal" in value):
         return "<internal>"
+    if isinstance(value, PlanStepSpec) or (isinstance(value, dict) and "plan" in value):
+        return "<plan>"
     return "<device>"
 
 
@@ -141,11 +185,12 @@ def _nothing_is_default(value: object) -> object:
 NodeSpec = Annotated[
     Annotated[CompositeSpec, Tag("<composite>")]
     | Annotated[DeviceSpec, Tag("<device>")]
-    | Annotated[InternalSpec, Tag("<internal>")],
+    | Annotated[InternalSpec, Tag("<internal>")]
+    | Annotated[PlanStepSpec, Tag("<plan>")],
     Discriminator(_node_tag),
     BeforeValidator(_nothing_is_default),
 ]
-"""A node of a command: composite if it has `tasks`, internal if it has `internal`, else device."""
+"""A node of a command, by the key that it has: `tasks`, `internal`, `plan`, or else a device."""
 
 
 class CommandSpec(Model):
@@ -256,6 +301,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "<composite>": CompositeSpec,
     "<device>": DeviceSpec,
     "<internal>": InternalSpec,
+    "<plan>": PlanStepSpec,
     "<keys>": KeysArgument,
     "<value>": ValueArgument,
     "allowed_states": AllowedStates,

@@ -8,7 +8,15 @@ from typing import Any
 from milonga.errors import CompositionError
 from milonga.tasks._arguments import Nothing, hand_on
 from milonga.tasks._check import Surroundings, check_children
-from milonga.tasks._command_map import CommandSpec, CompositeSpec, DeviceSpec, InternalSpec
+from milonga.tasks._command_map import (
+    CommandSpec,
+    CompositeSpec,
+    DeviceSpec,
+    InternalSpec,
+    NodeSpec,
+    PlanStepSpec,
+)
+from milonga.tasks._context import LeafAction
 from milonga.tasks._internal import InternalMethod, internal_action
 from milonga.tasks._kinds import TaskType, Tolerance
 from milonga.tasks._leaf import LeafTask
@@ -17,9 +25,12 @@ from milonga.tasks._parts import ChildSpec, PolicySpec
 from milonga.tasks._policy import policy_factory_for
 from milonga.tasks._tree import Task
 
-__all__ = ["compose"]
+__all__ = ["PlanFactory", "compose"]
 
 StateReader = Callable[[ChildSpec, str], object]
+
+PlanFactory = Callable[[str | None], LeafAction]
+"""Makes the action of a PLAN leaf of its JSON argument; raises a `MilongaError` to refuse it."""
 
 
 def compose(
@@ -31,6 +42,7 @@ def compose(
     *,
     policy: PolicySpec | None = None,
     timeout: float | None = None,
+    plans: Mapping[str, PlanFactory] | None = None,
     known_groups: Iterable[str] = (),
     is_available: Callable[[ChildSpec], bool] | None = None,
     state_of: StateReader | None = None,
@@ -59,6 +71,8 @@ def compose(
         Policy of nodes that have none, nor have the nodes above them.
     timeout : float, optional
         Seconds for the whole command if `spec` does not say.
+    plans : mapping, optional
+        What makes the actions of plans that can be steps, by name.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
     is_available : callable, optional
@@ -91,11 +105,14 @@ def compose(
     >>> [leaf.target for leaf in root.leaves()]
     ['a/cbf/1', 'a/cbf/2']
     """
-    around = Surroundings(children, methods, known_groups)
+    plans = plans or {}
+    around = Surroundings(children, methods, known_groups, plans)
     problems = check_children(children) + list(around.command_problems(command_name, spec))
     if problems:
         raise CompositionError("\n".join(problems))
-    wants = _Wants(command_name, argument, methods, spec, is_available, state_of, logger, obs_mode)
+    wants = _Wants(
+        command_name, argument, methods, plans, spec, is_available, state_of, logger, obs_mode
+    )
     composer = _Composer(wants, around)
     try:
         subtasks = composer.subtasks(command_name, spec.tasks, spec.policy or policy)
@@ -125,6 +142,7 @@ class _Wants:
     command: str
     argument: str | None
     methods: Mapping[str, InternalMethod]
+    plans: Mapping[str, PlanFactory]
     spec: CommandSpec
     is_available: Callable[[ChildSpec], bool] | None
     state_of: StateReader | None
@@ -161,7 +179,7 @@ class _Composer:
     def subtasks(
         self,
         path: str,
-        nodes: Mapping[str, CompositeSpec | DeviceSpec | InternalSpec],
+        nodes: Mapping[str, NodeSpec],
         inherited: PolicySpec | None,
     ) -> list[BaseTask]:
         """Build the nodes that have something to do."""
@@ -175,11 +193,13 @@ class _Composer:
         self,
         path: str,
         name: str,
-        node: CompositeSpec | DeviceSpec | InternalSpec,
+        node: NodeSpec,
         inherited: PolicySpec | None,
     ) -> BaseTask | None:
         if isinstance(node, CompositeSpec):
             return self._composite(path, name, node, inherited)
+        if isinstance(node, PlanStepSpec):
+            return self._plan(path, name, node)
         try:
             argument = hand_on(node.argument, self._wants.argument, path, node.optional)
         except Nothing:
@@ -203,6 +223,23 @@ class _Composer:
             timeout=node.timeout,
             tolerance=_tolerance(node.optional, node.policy),
             policy_factory=self.policy_factory(node.policy, inherited, subtasks),
+            **self.shared,
+        )
+
+    def _plan(self, path: str, name: str, node: PlanStepSpec) -> LeafTask:
+        make = self._wants.plans.get(node.plan)
+        if make is None:
+            raise CompositionError(f"{path}.plan: found {node.plan!r}, which the device has not")
+        argument = node.argument(self._wants.argument)
+        return LeafTask(
+            name,
+            node.plan,
+            self._wants.command,
+            argument,
+            task_type=TaskType.PLAN,
+            action=make(argument),
+            timeout=node.timeout,
+            tolerance=_tolerance(node.optional, None),
             **self.shared,
         )
 

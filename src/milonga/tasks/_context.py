@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 __all__ = [
     "Cancellable",
@@ -14,6 +14,7 @@ __all__ = [
     "Invocation",
     "LeafAction",
     "Runtime",
+    "Subdivided",
     "utc_now",
 ]
 
@@ -35,6 +36,17 @@ class Invocation(Protocol):
 
     def close(self) -> None:
         """Stop listening; idempotent, and returns at once."""
+
+
+@runtime_checkable
+class Subdivided(Protocol):
+    """An invocation that can tell more of its work than the tree knows, such as a plan."""
+
+    def details(self) -> dict[str, Any]:
+        """Return what is to be added to the leaf's snapshot, ready for JSON; from any thread.
+
+        A key ``children`` has the snapshots of parts of the work.
+        """
 
 
 class DeviceCaller(Protocol):

@@ -22,6 +22,7 @@ class TaskType(Enum):
     PARALLEL = "parallel"
     DEVICE = "device"
     INTERNAL = "internal"
+    PLAN = "plan"
 
     @property
     def is_composite(self) -> bool:

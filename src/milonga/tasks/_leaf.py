@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.tasks._context import ExecutionContext, Invocation, LeafAction
+from milonga.tasks._context import ExecutionContext, Invocation, LeafAction, Subdivided
 from milonga.tasks._kinds import TaskType, Tolerance
 from milonga.tasks._node import BaseTask, Phase
 from milonga.tracking import PolicyRules, TaskAggregationPolicy
@@ -107,6 +107,7 @@ class LeafTask(BaseTask):
         self._action = action or self._call_device
         self._invocation: Invocation | None = None
         self._command_id: str | None = None
+        self._details: dict[str, Any] = {}
         self._asked_to_end = False
         self._final_seen = False
 
@@ -120,6 +121,12 @@ class LeafTask(BaseTask):
         with self._lock:
             invocation, known = self._invocation, self._command_id
         return invocation.command_id if invocation is not None else known
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return how the leaf stands, with what its work tells of itself."""
+        with self._lock:
+            invocation, known = self._invocation, self._details
+        return super().snapshot() | (known if invocation is None else _details_of(invocation))
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -225,9 +232,9 @@ class LeafTask(BaseTask):
             self._let_go(invocation)
 
     def _let_go(self, invocation: Invocation) -> None:
-        command_id = invocation.command_id
+        command_id, details = invocation.command_id, _details_of(invocation)
         with self._lock:
-            self._command_id = command_id
+            self._command_id, self._details = command_id, details
         self._guarded(invocation.close)
 
     def _guarded(self, request: Callable[[], None]) -> None:
@@ -236,3 +243,7 @@ class LeafTask(BaseTask):
             request()
         except Exception:
             self.logger.exception("leaf %r: %s failed", self.name, request)
+
+
+def _details_of(invocation: Invocation) -> dict[str, Any]:
+    return invocation.details() if isinstance(invocation, Subdivided) else {}

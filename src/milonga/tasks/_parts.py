@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     field_validator,
@@ -25,6 +26,7 @@ __all__ = [
     "Name",
     "PolicySpec",
     "Seconds",
+    "UntilSpec",
 ]
 
 EVERY_CHILD = "*"
@@ -50,6 +52,34 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class UntilSpec(Model):
+    """When a command's work is over at a child that tells it only by an attribute.
+
+    Parameters
+    ----------
+    attribute : str, optional
+        The attribute that tells.
+    reached : sequence of str
+        Values, as texts, with which the work is done.
+    failed : sequence of str, optional
+        Values with which it has failed.
+    timeout : float, optional
+        Seconds from the call to the value; the command's own deadline if absent.
+    """
+
+    attribute: Name = "State"
+    reached: Annotated[tuple[Name, ...], Field(min_length=1)]
+    failed: tuple[Name, ...] = ("FAULT",)
+    timeout: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        both = sorted({*self.reached} & {*self.failed})
+        if both:
+            raise ValueError(f"reached and failed have no value in common; both name {both}")
+        return self
+
+
 class ChildSpec(Model):
     """A child device.
 
@@ -61,11 +91,22 @@ class ChildSpec(Model):
         Tango resource locator of the device.
     groups : sequence of str, optional
         Groups that the child belongs to.
+    kind : {"auto", "lrc", "state", "plain"}, optional
+        How its commands are followed: by the long-running-command protocol, by an attribute that
+        reaches a value, or by their return. "auto" finds out when the child is reached.
+    until : mapping, optional
+        For a child of kind "state": command to what its end looks like.
+    skip_when_reached : bool, optional
+        Whether a command is left out that leads to where the child already is: what `until`
+        says, or for On, Off and Standby the State of that name.
     """
 
     name: Name
     trl: Annotated[str, Field(pattern=r"^(tango://[^/\s]+/)?[^/\s]+/[^/\s]+/[^/\s]+$")]
     groups: tuple[Name, ...] = ()
+    kind: Literal["auto", "lrc", "state", "plain"] = "auto"
+    until: dict[Name, UntilSpec] = Field(default_factory=dict)
+    skip_when_reached: StrictBool = True
 
     @field_validator("name")
     @classmethod
@@ -73,6 +114,14 @@ class ChildSpec(Model):
         if name == EVERY_CHILD:
             raise ValueError("another name, since '*' stands for all children")
         return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "state" and not self.until:
+            raise ValueError("the key until where kind is 'state': when each command is over")
+        if self.kind in {"lrc", "plain"} and self.until:
+            raise ValueError(f"no key until where kind is {self.kind!r}")
+        return self
 
     def is_meant_by(self, target: str) -> bool:
         """Tell whether `target` is the child's name, one of its groups, or ``"*"``."""

@@ -305,3 +305,39 @@ def test_a_policy_that_cannot_be_meant_is_refused(data):
     """AG-10: contradictions are told when the map is read."""
     with pytest.raises(ValidationError):
         PolicySpec.model_validate(data)
+
+
+def test_a_child_may_be_of_a_kind_that_tells_only_its_state():
+    """LW-04: `until` says by which value each command's work is over."""
+    until = {"On": {"reached": ["ON", "RUNNING"], "timeout": 5.0}, "Off": {"reached": ["OFF"]}}
+
+    child = ChildSpec.model_validate({"name": "a", "trl": "a/b/c", "kind": "state", "until": until})
+
+    assert child.until["On"].reached == ("ON", "RUNNING")
+    assert (child.until["Off"].attribute, child.until["Off"].failed) == ("State", ("FAULT",))
+    assert child.until["Off"].timeout is None
+    assert ChildSpec(name="a", trl="a/b/c").kind == "auto"
+    assert ChildSpec.model_validate_json(child.model_dump_json()) == child
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"kind": "stat"}, "'auto', 'lrc', 'state' or 'plain'"),
+        ({"kind": "state"}, "the key until where kind is 'state'"),
+        ({"kind": "plain", "until": {"On": {"reached": ["ON"]}}}, "no key until where kind is"),
+        ({"until": {"On": {}}}, "Field required"),
+        ({"until": {"On": {"reached": []}}}, "at least 1 item"),
+        ({"until": {"On": {"reached": [True]}}}, "valid string"),
+        ({"until": {"On": {"reached": ["ON"], "failed": ["ON"]}}}, "both name"),
+        ({"until": {"On": {"reached": ["ON"], "timeout": 0}}}, "greater than 0"),
+        ({"until": {"On": {"reached": ["ON"], "wait": 1}}}, "Extra inputs are not permitted"),
+        ({"skip_when_reached": "yes"}, "valid boolean"),
+    ],
+)
+def test_a_kind_of_child_that_cannot_be_meant_is_refused(data, expected):
+    """LW-04: with what was expected."""
+    with pytest.raises(ValidationError, match=r".") as caught:
+        ChildSpec.model_validate({"name": "a", "trl": "a/b/c"} | data)
+
+    assert expected in str(caught.value)
