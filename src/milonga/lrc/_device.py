@@ -52,7 +52,7 @@ class LrcDevice:
         ProtocolError
             If it does not offer long-running commands.
         """
-        self._link.connect()
+        self._link.lrc.connect()
 
     def start(
         self, command: str, argument: str | None = None, on_update: OnUpdate | None = None
@@ -61,8 +61,8 @@ class LrcDevice:
 
         A command that the device does not take is told to `on_update` as REJECTED or FAILED.
         """
-        invocation = Invocation(self._link, command, argument, on_update)
-        self._link.submit(invocation)
+        invocation = Invocation(self._link.lrc, command, argument, on_update)
+        self._link.lrc.submit(invocation)
         return invocation
 
     def invoke(

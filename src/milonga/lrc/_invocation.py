@@ -5,15 +5,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
+from milonga.errors import Unreachable
 from milonga.tracking import parse_result
 
-if TYPE_CHECKING:
-    from milonga.lrc._link import Link
-
-__all__ = ["Invocation", "OnUpdate", "Outcome"]
+__all__ = ["Carrier", "Invocation", "OnUpdate", "Outcome"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +49,19 @@ class Outcome:
         return self.status is TaskStatus.COMPLETED and self.result_code is ResultCode.OK
 
 
+class Carrier(Protocol):
+    """What a command is sent and followed by, according to the kind of device."""
+
+    name: str
+    """The device's name."""
+
+    def abort(self, invocation: "Invocation") -> None:
+        """Ask the device to end one command. Returns at once."""
+
+    def forget(self, invocation: "Invocation") -> None:
+        """Stop following a command."""
+
+
 class Invocation:
     """A command on its way at a device. Safe across threads.
 
@@ -59,9 +70,9 @@ class Invocation:
     """
 
     def __init__(
-        self, link: "Link", command: str, argument: str | None, on_update: OnUpdate | None
+        self, carrier: Carrier, command: str, argument: str | None, on_update: OnUpdate | None
     ) -> None:
-        self._link = link
+        self.carrier = carrier
         self.command = command
         self.argument = argument
         self._on_update = on_update
@@ -85,24 +96,29 @@ class Invocation:
     @property
     def device(self) -> str:
         """The device's name."""
-        return self._link.name
+        return self.carrier.name
 
     @property
     def is_done(self) -> bool:
         """Whether the command has ended."""
         return self._done.is_set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody listens any more."""
+        return self._closed
+
     def abort(self) -> None:
         """Ask the device to end this command. Returns at once; the answer comes as its end."""
         self._wants_abort = True
         if self.command_id is not None and not self.is_done:
-            self._link.abort(self)
+            self.carrier.abort(self)
 
     def close(self) -> None:
         """Stop listening: `on_update` is not called any more."""
         self._closed = True
         self._on_update = None
-        self._link.forget(self)
+        self.carrier.forget(self)
 
     def wait_accepted(self, timeout: float | None = None) -> bool:
         """Wait until the device has answered the call; tell whether it has in time."""
@@ -145,13 +161,19 @@ class Invocation:
         self.command_id = command_id
         self._accepted.set()
         if self._wants_abort:
-            self._link.abort(self)
+            self.carrier.abort(self)
 
     def refused(self, status: TaskStatus, code: ResultCode, text: str, error: Exception) -> None:
         """Take note that the device did not take the command."""
         self.error = error
         self.update(status=status, result=(code, text))
         self._accepted.set()
+
+    def shut_out(self) -> None:
+        """Take note that the command was not sent, because this process is ending."""
+        why = "this process is shutting down"
+        text = f"{self.device}: {self.command} was not sent: {why}"
+        self.refused(TaskStatus.FAILED, ResultCode.FAILED, text, Unreachable(why))
 
     def update(
         self, status: TaskStatus | None = None, progress: object = None, result: object = None
@@ -168,7 +190,7 @@ class Invocation:
             if status is not None and "status" in news and is_final(status):
                 self._done.set()
         if self._done.is_set():
-            self._link.forget(self)
+            self.carrier.forget(self)
 
     def _news(
         self, status: TaskStatus | None, progress: object, result: object

@@ -11,23 +11,28 @@ up the answers of all other devices meanwhile.
 import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import tango
 
+from milonga.lrc._leaving import leave_without_waiting
 from milonga.lrc._scheduler import Scheduler, Timer
 
 if TYPE_CHECKING:
     from milonga.lrc._link import Link
 
-__all__ = ["MAX_CALLERS", "Network", "network"]
+__all__ = ["MAX_CALLERS", "MAX_LOOKERS", "Network", "network"]
 
 _log = logging.getLogger(__name__)
 
 MAX_CALLERS = 64
 """How many calls to other devices a process has under way at the most."""
+
+MAX_LOOKERS = 16
+"""How many of its links a process tends at the same time; devices that hang hold up no commands."""
 
 
 class Network:
@@ -36,12 +41,16 @@ class Network:
     DISCONNECT_WAIT = 2.0
     """Seconds to wait for the end of a link's subscriptions."""
 
+    CLOSE_WAIT = 5.0
+    """Seconds that the end of the process may wait for connections that are being made."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._links: dict[str, tuple[Link, int]] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[str, ThreadPoolExecutor] = {}
         self._scheduler: Scheduler | None = None
         self._closed = False
+        self._abandoned_until = 0.0
 
     def acquire(self, trl: str, make: "Callable[[str], Link]") -> "Link":
         """Return the link to `trl`, made if there is none; to be given back by `release`."""
@@ -62,23 +71,40 @@ class Network:
                 self._links[key] = (link, users - 1)
                 return
             del self._links[key]
+        link.prepare_close()
         # On another thread, and not waited for without end: the caller may hold a lock of Tango's
         # that an event callback waits for. Waited for at all, because Tango crashes if its server
         # ends while a subscription does.
-        ended = self.run(link.disconnect)
+        ended = self.run(link.close)
         if ended is not None:
             wait([ended], timeout=self.DISCONNECT_WAIT)
 
-    def run(self, function: Callable[[], None]) -> "Future[None] | None":
-        """Run `function`, which may wait for a network, on a thread of the pool."""
+    def run(
+        self, function: Callable[[], None], *, in_background: bool = False
+    ) -> "Future[None] | None":
+        """Run `function`, which may wait for a network, on a thread of a pool.
+
+        Parameters
+        ----------
+        function : callable
+            What to run.
+        in_background : bool, optional
+            Whether it only looks how a device is, which must not hold up commands.
+
+        Returns
+        -------
+        Future or None
+            Its end; None if the process is shutting down, and it is not run.
+        """
+        name, size = ("milonga-look", MAX_LOOKERS) if in_background else _CALLERS
         with self._lock:
             if self._closed:
                 return None
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    MAX_CALLERS, thread_name_prefix="milonga-call", initializer=_enter_omni_thread
+            if name not in self._pools:
+                self._pools[name] = ThreadPoolExecutor(
+                    size, thread_name_prefix=name, initializer=_enter_omni_thread
                 )
-            pool = self._pool
+            pool = self._pools[name]
         try:
             return pool.submit(_logged, function)
         except RuntimeError:  # the interpreter is shutting down
@@ -92,26 +118,38 @@ class Network:
             scheduler = self._scheduler
         return scheduler.call_later(delay, function)
 
+    def abandon(self, until: float) -> None:
+        """Take note that a call has been given up that may be under way until that time."""
+        with self._lock:
+            self._abandoned_until = max(self._abandoned_until, until)
+
     def close(self) -> None:
         """End all subscriptions and threads: a subscription alive at exit aborts the process."""
         with self._lock:
             self._closed = True
             links = [link for link, _ in self._links.values()]
             self._links.clear()
-            pool, self._pool = self._pool, None
+            pools, self._pools = self._pools, {}
             scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
             scheduler.close()
         for link in links:
-            link.disconnect()
-        if pool is not None:
+            link.prepare_close()
+        deadline = time.monotonic() + self.CLOSE_WAIT
+        for link in links:
+            link.close(timeout=deadline - time.monotonic())
+        for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
+        if time.monotonic() < self._abandoned_until:
+            leave_without_waiting()
 
     def statistics(self) -> dict[str, int]:
         """Return how many links there are."""
         with self._lock:
             return {"links": len(self._links)}
 
+
+_CALLERS = ("milonga-call", MAX_CALLERS)
 
 _network = Network()
 atexit.register(_network.close)

@@ -63,7 +63,15 @@ class Publisher:
 
     def put(self, pushes: Iterable[Push]) -> None:
         """Send `pushes` after all that came before."""
+        self.add(pushes)
+        self.flush()
+
+    def add(self, pushes: Iterable[Push]) -> None:
+        """Put `pushes` after all that came before; whoever flushes next sends them."""
         self._queue.append(deque(pushes))
+
+    def flush(self) -> None:
+        """Send what was added, unless another thread is at it, which then sends that too."""
         self._drain()
 
     def close(self) -> None:
@@ -101,7 +109,8 @@ class Publisher:
             is_news = push.version is None or push.version >= version
             if is_news and push.value != value:
                 try:
-                    self._push(push.attribute, push.value)
+                    if push.value is not None:
+                        self._push(push.attribute, push.value)
                 except Exception as error:  # noqa: BLE001 - Tango raises what it likes
                     self._tries += 1
                     if self._is_busy(error) and self._tries < self.MAX_TRIES:
@@ -109,7 +118,7 @@ class Publisher:
                     self._failed += 1
                     _log.exception("could not push %s", push.attribute)
                 else:
-                    self._sent += 1
+                    self._sent += push.value is not None
                     self._last[push.attribute] = (push.version or 0, push.value)
                 self._tries = 0
             batch.popleft()

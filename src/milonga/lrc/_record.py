@@ -5,7 +5,25 @@ from dataclasses import dataclass, field
 from milonga.control_model import TaskStatus, is_final
 from milonga.lrc._wire import now, to_json
 
-__all__ = ["CommandRecord"]
+__all__ = ["CommandRecord", "Origin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who called a command, and as part of what."""
+
+    host: str | None = None
+    pid: int | None = None
+    transaction_id: str | None = None
+
+    def entry(self) -> dict[str, object]:
+        """Return what the tables show of it; beside the protocol's keys, which nobody minds."""
+        entry: dict[str, object] = {}
+        if self.host is not None:
+            entry["client"] = {"host": self.host, "pid": self.pid}
+        if self.transaction_id is not None:
+            entry["transaction_id"] = self.transaction_id
+        return entry
 
 
 @dataclass(slots=True)
@@ -18,6 +36,7 @@ class CommandRecord:
 
     uid: str
     name: str
+    origin: Origin = field(default_factory=Origin)
     submitted_time: str = field(default_factory=now)
     status: TaskStatus = TaskStatus.STAGING
     progress: int | str | None = None
@@ -47,15 +66,10 @@ class CommandRecord:
 
     def executing_entry(self) -> str:
         """Return the entry for ``lrcExecuting``."""
-        entry: dict[str, object] = {
-            "uid": self.uid,
-            "name": self.name,
-            "submitted_time": self.submitted_time,
-            "started_time": self.started_time,
-        }
+        entry = self._head() | {"started_time": self.started_time}
         if self.progress is not None:
             entry["progress"] = self.progress
-        return to_json(entry)
+        return to_json(entry | self.origin.entry())
 
     def finished_entry(self) -> str:
         """Return the entry for ``lrcFinished``."""
@@ -71,4 +85,7 @@ class CommandRecord:
         if self.progress is not None:
             entry["progress"] = self.progress
         entry["result"] = self.result
-        return to_json(entry)
+        return to_json(entry | self.origin.entry())
+
+    def _head(self) -> dict[str, object]:
+        return {"uid": self.uid, "name": self.name, "submitted_time": self.submitted_time}

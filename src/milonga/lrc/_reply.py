@@ -1,11 +1,13 @@
 """Calling a command, and understanding what the device answers."""
 
+from typing import Any
+
 import tango
 
 from milonga.control_model import ResultCode
 from milonga.errors import CommandRejected, ProtocolError, Unreachable
 
-__all__ = ["describe", "parse_reply"]
+__all__ = ["code_and_text", "describe", "is_not_allowed", "is_unreachable", "parse_reply"]
 
 _UNREACHABLE = frozenset(
     {
@@ -34,6 +36,16 @@ def describe(error: tango.DevFailed) -> str:
     return " ".join(str(error.args[0].desc).split()) if error.args else "unknown Tango error"
 
 
+def is_unreachable(error: tango.DevFailed) -> bool:
+    """Tell whether an error means that the device did not answer, rather than that it refused."""
+    return any(entry.reason in _UNREACHABLE for entry in error.args)
+
+
+def is_not_allowed(error: tango.DevFailed) -> bool:
+    """Tell whether an error means that the device's state forbids the command."""
+    return any(entry.reason == "API_CommandNotAllowed" for entry in error.args)
+
+
 def parse_reply(name: str, command: str, proxy: tango.DeviceProxy, data: tango.DeviceData) -> str:
     """Call `command` and return the id that the device gave it.
 
@@ -50,12 +62,11 @@ def parse_reply(name: str, command: str, proxy: tango.DeviceProxy, data: tango.D
         reply = proxy.command_inout(command, data)
     except tango.DevFailed as error:
         text = f"{name}/{command}: {describe(error)}"
-        if any(entry.reason in _UNREACHABLE for entry in error.args):
+        if is_unreachable(error):
             raise Unreachable(text) from error
         raise CommandRejected(text) from error
     try:
-        (code,), (text,) = reply
-        result = ResultCode(int(code))
+        result, text = code_and_text(reply)
     except (TypeError, ValueError) as error:
         raise ProtocolError(
             f"{name}/{command} answered {reply!r}; expected ([ResultCode], [text])"
@@ -67,3 +78,22 @@ def parse_reply(name: str, command: str, proxy: tango.DeviceProxy, data: tango.D
     raise ProtocolError(
         f"{name}/{command} answered {result.name} ({text}); expected QUEUED, STARTED or REJECTED"
     )
+
+
+def code_and_text(reply: Any) -> tuple[ResultCode, str]:
+    """Read ``([code], [text])``; also the two texts ``("2", id)`` that some devices give.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the reply has another form.
+
+    Examples
+    --------
+    >>> code_and_text([[2], ["1_2_On"]]) == code_and_text(["2", "1_2_On"])
+    True
+    """
+    code, text = reply
+    if not isinstance(code, str):
+        (code,), (text,) = code, text
+    return ResultCode(int(code)), str(text)

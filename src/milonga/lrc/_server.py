@@ -14,6 +14,7 @@ from typing import Protocol
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
 from milonga.lrc._publisher import Publisher
+from milonga.lrc._record import Origin
 from milonga.lrc._table import CommandTable
 from milonga.lrc._wire import command_name, legal_text
 
@@ -78,6 +79,8 @@ class Job:
         Called with the command's id before it is queued.
     on_ended : callable
         Called with status and result when the command ends, before clients are told.
+    origin : Origin, optional
+        Who called the command.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Job:
     on_submitted: Callable[[str], None] = _nothing_submitted
     on_started: Callable[[], None] = _nothing
     on_ended: Callable[[TaskStatus, object], None] = _nothing_ended
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -126,6 +130,8 @@ class CommandServer:
         self._call_soon = call_soon
         self._max_queued = max_queued
         self._lock = threading.Lock()
+        # A change and its place among the pushes are one, or a status would overtake its result.
+        self._order = threading.Lock()
         self._waiting: deque[tuple[str, Job]] = deque()
         self._reserved = 0
         self._current: tuple[str, Job] | None = None
@@ -179,9 +185,7 @@ class CommandServer:
             STARTED and the command id of the abort.
         """
         job.on_accepted()
-        uid, pushes = self._table.open(job.name)
-        job.on_submitted(uid)
-        self._publisher.put(pushes)
+        uid = self._open(job, job.on_submitted)
         self._report(uid, job, status=TaskStatus.IN_PROGRESS)
         with self._lock:
             first = self._abort is None
@@ -250,16 +254,21 @@ class CommandServer:
         return here < self._max_queued + 1  # the one that runs does not count
 
     def _reject_while_aborting(self, job: Job) -> Reply:
-        uid, pushes = self._table.open(job.name)
-        self._publisher.put(pushes)
+        uid = self._open(job, _nothing_submitted)
         result = (ResultCode.REJECTED, _BEING_ABORTED)
         self._tell(uid, None, status=TaskStatus.REJECTED, result=result)
         return result
 
+    def _open(self, job: Job, on_submitted: Callable[[str], None]) -> str:
+        with self._order:
+            uid, pushes = self._table.open(job.name, job.origin)
+            self._publisher.add(pushes)
+        on_submitted(uid)
+        self._publisher.flush()
+        return uid
+
     def _enqueue(self, job: Job) -> str:
-        uid, pushes = self._table.open(job.name)
-        job.on_submitted(uid)
-        self._publisher.put(pushes)
+        uid = self._open(job, job.on_submitted)
         self._tell(uid, None, status=TaskStatus.QUEUED)
         with self._lock:
             self._reserved -= 1
@@ -328,10 +337,12 @@ class CommandServer:
         if status is not None and is_final(status) and result is None:
             done = (ResultCode.OK, f"{command_name(uid)} command completed OK")
             result = _DEFAULT_RESULTS.get(status, done)
-        report = self._table.report(uid, status, progress, result)
-        if report is None:
-            return False
-        self._publisher.put(report.before)
+        with self._order:
+            report = self._table.report(uid, status, progress, result)
+            if report is None:
+                return False
+            self._publisher.add(report.before)
+        self._publisher.flush()
         if job is not None and (report.started or report.ended):
             try:
                 if report.started:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from milonga.control_model import TaskStatus, is_final
-from milonga.lrc._record import CommandRecord
+from milonga.lrc._record import CommandRecord, Origin
 from milonga.lrc._wire import (
     FINISHED_KEPT,
     legal_text,
@@ -39,6 +39,7 @@ class Push:
 
     Of two with versions, for one attribute, the higher is the newer, and the older is worth
     nothing once the newer is out. Without a version it is news, which must reach everybody.
+    A value of None says that nobody listens, so that it was not made; it still is the newest.
     """
 
     attribute: str
@@ -67,6 +68,9 @@ class CommandTable:
         How many commands run at the same time, Abort included.
     clock : callable
         Monotonic time source in seconds.
+    is_watched : callable
+        Tells whether anybody listens to an attribute; must be quick and wait for nobody. It is
+        asked after a change, so who begins to listen later reads what the change has made.
     """
 
     def __init__(
@@ -74,10 +78,12 @@ class CommandTable:
         capacity: int = 66,
         max_executing: int = 2,
         clock: Callable[[], float] = time.monotonic,
+        is_watched: Callable[[str], bool] = lambda _attribute: True,
     ) -> None:
         self.capacity = capacity
         self.max_executing = max_executing
         self._clock = clock
+        self._is_watched = is_watched
         self._lock = threading.Lock()
         self._version = 0
         self._waiting: OrderedDict[str, CommandRecord] = OrderedDict()
@@ -89,12 +95,11 @@ class CommandTable:
         self._last_result: tuple[str, str] = ("", "")
         self._ignored = 0
 
-    def open(self, name: str) -> tuple[str, list[Push]]:
+    def open(self, name: str, origin: Origin | None = None) -> tuple[str, list[Push]]:
         """Take up a new command; return its id and what to push."""
-        record = CommandRecord(uid=new_command_id(name), name=name)
+        record = CommandRecord(new_command_id(name), name, origin or Origin())
         with self._lock:
             self._waiting[record.uid] = record
-            self._entries[record.uid] = record.queue_entry()
             pushes = self._pushes(
                 "longRunningCommandsInQueue",
                 "longRunningCommandIDsInQueue",
@@ -208,10 +213,7 @@ class CommandTable:
         elif status is not None and is_final(status):
             ended = True
             self._end(record, keep_progress=keep_progress)
-        if not ended:
-            self._entries[record.uid] = (
-                record.executing_entry() if record.uid in self._running else record.queue_entry()
-            )
+        self._entries.pop(record.uid, None)
         return started, ended
 
     def _end(self, record: CommandRecord, *, keep_progress: bool) -> None:
@@ -220,7 +222,6 @@ class CommandTable:
             record.progress = None
         self._waiting.pop(record.uid, None)
         self._running.pop(record.uid, None)
-        self._entries.pop(record.uid, None)
         self._ended[record.uid] = record
         while len(self._ended) > self._remembered:
             self._ended.popitem(last=False)
@@ -231,7 +232,10 @@ class CommandTable:
 
     def _pushes(self, *attributes: str) -> list[Push]:
         self._version += 1
-        return [Push(name, self._value(name), self._version) for name in attributes]
+        return [
+            Push(name, self._value(name) if self._is_watched(name) else None, self._version)
+            for name in attributes
+        ]
 
     def _value(self, attribute: str) -> tuple[str, ...]:
         return _CONTENTS[attribute](self)
@@ -249,13 +253,22 @@ class CommandTable:
 
     def _queue(self) -> tuple[str, ...]:
         return tuple(
-            self._entries[uid]
-            for uid, record in self._waiting.items()
+            self._entry(record, CommandRecord.queue_entry)
+            for record in self._waiting.values()
             if record.status is not TaskStatus.STAGING
         )
 
     def _executing(self) -> tuple[str, ...]:
-        return tuple(self._entries[uid] for uid in self._running)
+        return tuple(
+            self._entry(record, CommandRecord.executing_entry) for record in self._running.values()
+        )
+
+    def _entry(self, record: CommandRecord, make: Callable[[CommandRecord], str]) -> str:
+        """Return a command's entry, which is made only once after each of its changes."""
+        entry = self._entries.get(record.uid)
+        if entry is None:
+            entry = self._entries[record.uid] = make(record)
+        return entry
 
     def _names(self) -> tuple[str, ...]:
         return tuple(record.name for record in self._listed())
