@@ -56,7 +56,9 @@ def leaves(tree: dict[str, object]) -> list[dict[str, object]]:
 
 
 def test_every_level_tells_the_same_of_one_command(
-    proxies: dict[str, tango.DeviceProxy], controller: LrcDevice
+    proxies: dict[str, tango.DeviceProxy],
+    controller: LrcDevice,
+    wait_until: Callable[..., None],
 ) -> None:
     """Ids, statuses and culprits agree from the controller's result down to the leaf's."""
     proxies["pst-01"].script = json.dumps(
@@ -91,7 +93,7 @@ def test_every_level_tells_the_same_of_one_command(
         "01": "FAILED",
         "02": "OK",
     }
-    assert proxies["subarray-01"].healthState.name == "DEGRADED"
+    wait_until(lambda: proxies["subarray-01"].healthState.name == "DEGRADED")
     assert list(json.loads(proxies["subarray-01"].healthInfo)) == ["mid-csp/pst/01"]
 
 

@@ -1,6 +1,7 @@
 """Command arguments: JSON texts that must be objects, checked before anything happens."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,7 @@ __all__ = [
     "CommandArgument",
     "ScanArgument",
     "parse_argument",
+    "resource_names",
 ]
 
 MAX_ARGUMENT_LENGTH = 1 << 20
@@ -120,6 +122,26 @@ def parse_argument(command: str, text: str, subarray: int | None = None) -> Comm
             " subarray"
         )
     return argument
+
+
+def resource_names(argument: str | None) -> tuple[str, ...]:
+    """Return the texts that are elements of lists, wherever they are in a JSON argument.
+
+    Examples
+    --------
+    >>> resource_names('{"subarray_id": 1, "dish": {"receptor_ids": ["MKT001", "SKA036"]}}')
+    ('MKT001', 'SKA036')
+    """
+    return tuple(_texts_in_lists(json.loads(argument or "null")))
+
+
+def _texts_in_lists(value: object) -> Iterator[str]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        if isinstance(item, str) and isinstance(value, list):
+            yield item.encode("latin-1", "backslashreplace").decode("latin-1")
+        else:
+            yield from _texts_in_lists(item)
 
 
 def _problems(error: ValidationError) -> str:

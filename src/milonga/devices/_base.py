@@ -1,63 +1,39 @@
-"""What all Milonga devices have in common: states, modes, and long-running commands.
+"""What all Milonga devices have in common: versions, states and modes.
 
-The interface is that of an SKABaseDevice (lrc-protocol b.1, c).
+The interface is that of an SKABaseDevice (lrc-protocol b.1, c, e.1, e.2).
 """
 
-import itertools
-import logging
 import threading
-from typing import ClassVar
+from importlib.metadata import PackageNotFoundError, version
 
 import tango
-from tango.server import Device, attribute, command, device_property
+from tango.server import attribute, command, device_property
 
 from milonga import __version__
 from milonga.control_model import (
     ADMIN_MODE_TRANSITIONS,
     COMMAND_STATES,
     COMMUNICATING_MODES,
+    STATE_OF_COMMUNICATION,
     AdminMode,
+    CommunicationStatus,
     ControlMode,
     HealthState,
-    LoggingLevel,
     ResultCode,
     SimulationMode,
-    TaskStatus,
     TestMode,
 )
-from milonga.devices._lrc_attributes import add_table_attributes, capacity
+from milonga.devices._logging import LoggingDevice
+from milonga.devices._tracked import LRC_REPLY, LrcReply, latin1, reply
 from milonga.errors import MilongaError, StateModelError
-from milonga.lrc import (
-    PROTOCOL_VERSIONS,
-    CommandServer,
-    CommandTable,
-    Job,
-    Publisher,
-    Push,
-    Reply,
-    Scheduler,
-)
+from milonga.lrc import Reply
 
-__all__ = ["LRC_REPLY", "POWER_COMMANDS", "MilongaDevice", "reply"]
-
-LRC_REPLY = "DevVarLongStringArray"
-"""What a long-running command answers: a ResultCode, and its id or the reason of a refusal."""
+__all__ = ["POWER_COMMANDS", "MilongaDevice"]
 
 POWER_COMMANDS = ("On", "Off", "Standby", "Reset")
 
 BUILD_STATE = f"milonga, {__version__}, Tango device servers for hierarchical command tracking."
 
-MAX_EXECUTING = 2
-"""How many commands run at the same time: one, and Abort."""
-
-_LEVELS = {
-    LoggingLevel.OFF: logging.CRITICAL + 10,
-    LoggingLevel.FATAL: logging.CRITICAL,
-    LoggingLevel.ERROR: logging.ERROR,
-    LoggingLevel.WARNING: logging.WARNING,
-    LoggingLevel.INFO: logging.INFO,
-    LoggingLevel.DEBUG: logging.DEBUG,
-}
 _PUSHED = (
     "State",
     "Status",
@@ -67,20 +43,14 @@ _PUSHED = (
     "simulationMode",
     "testMode",
     "commandedState",
-    "longRunningCommandResult",
 )
 
 
-def reply(answer: Reply) -> tuple[list[int], list[str]]:
-    """Put a reply into the form of a DevVarLongStringArray."""
-    code, text = answer
-    return [int(code)], [text]
+class MilongaDevice(LoggingDevice):
+    """A tracked device with the states, modes and power commands of an SKA device.
 
-
-class MilongaDevice(Device):
-    """A device whose commands are long-running and tracked.
-
-    A subclass says what a command does by `make_job`.
+    A subclass takes up its properties in `set_up`, says what its commands do in `make_job`, and
+    follows its component in `communicate`.
     """
 
     AdminModeDefault = device_property(
@@ -89,111 +59,85 @@ class MilongaDevice(Device):
     CommandTimeout = device_property(
         dtype=float, default_value=60.0, doc="Seconds that a command has, unless it has its own."
     )
-    MaxQueuedTasks = device_property(
-        dtype=int, default_value=32, doc="How many commands may wait while one runs."
+    SkaLevel = device_property(
+        dtype="DevShort", default_value=4, doc="How important the device is, from 1 to 6."
     )
-    LoggingLevelDefault = device_property(
-        dtype="DevUShort", default_value=4, doc="LoggingLevel after initialisation."
+    GroupDefinitions = device_property(
+        dtype=(str,), default_value=(), doc="Groups of devices, as JSON; kept for compatibility."
     )
 
-    _sizes: ClassVar[dict[str, int]] = {}
+    submittable: tuple[str, ...] = POWER_COMMANDS
 
     def init_device(self) -> None:
-        """Start anew, with no commands."""
+        """Start anew; a property that is wrong leads to FAULT, with the reason in Status."""
         super().init_device()
-        self.logger = logging.getLogger(f"milonga.device.{self.get_name()}")
-        self._pushes = itertools.count()
         self._state_lock = threading.Lock()
+        self._state_was_set = False
+        self._failed_init = False
         self._health = HealthState.UNKNOWN
         self._admin_mode = AdminMode.OFFLINE
         self._control_mode = ControlMode.REMOTE
         self._simulation_mode = SimulationMode.FALSE
         self._test_mode = TestMode.NONE
-        self._logging_level = LoggingLevel.OFF
         self._commanded_state = "None"
-        self.set_logging_level(LoggingLevel(self.LoggingLevelDefault))
-        size = capacity(self.MaxQueuedTasks, MAX_EXECUTING)
-        self._sizes[type(self).__name__] = max(size, self._sizes.get(type(self).__name__, 0))
-        self.scheduler = Scheduler(f"milonga {self.get_name()}", tango.EnsureOmniThread)
-        self._table = CommandTable(size, MAX_EXECUTING)
-        self._publisher = Publisher(self._push, self.scheduler.call_later, _is_busy)
-        self.commands = CommandServer(
-            self._table, self._publisher, self.scheduler.call_soon, self.MaxQueuedTasks
-        )
-        for name in _PUSHED:
-            self.set_change_event(name, True, False)
-            self.set_archive_event(name, True, False)
-        self.set_change_event("_lrcEvent", True, False)
-        self._set_operational_state(tango.DevState.DISABLE)
-        self._change_admin_mode(self._initial_admin_mode())
-
-    def initialize_dynamic_attributes(self) -> None:
-        """Add the attributes whose sizes depend on the queue's."""
-        add_table_attributes(
-            self, self._read_table, self._sizes[type(self).__name__], MAX_EXECUTING
-        )
-
-    def delete_device(self) -> None:
-        """Give every command a final state, and end what this device has started."""
-        self.commands.close("The device was shut down while the command was under way")
-        self.scheduler.close()
-        self._publisher.close()
-        super().delete_device()
+        self.announce(*_PUSHED)
+        for name in ("milonga", "ska_control_model", "ska_tango_base"):
+            _add_version(self, name)
+        self._set_operational_state("INIT")
+        try:
+            self.set_up()
+            mode = self._initial_admin_mode()
+        except MilongaError as error:
+            self.logger.error("init_device failed: %s", error)  # noqa: TRY400 - the text says it
+            self._failed_init = True
+            self._set_operational_state("FAULT", f" - init_device failed. {error}")
+            return
+        self._set_operational_state("DISABLE")
+        self._change_admin_mode(mode)
 
     # What subclasses say
 
-    def make_job(self, name: str, argument: str | None) -> Job:
-        """Return what the command `name` does; raise `MilongaError` to refuse it."""
-        raise NotImplementedError(name, argument)
+    def set_up(self) -> None:
+        """Take up the properties; raise `MilongaError` for one that is wrong."""
 
-    def make_abort_job(self) -> Job:
-        """Return how an abort is carried on."""
-        return Job("Abort", lambda report: report(status=TaskStatus.COMPLETED))
+    def communicate(self, wanted: bool) -> None:
+        """Begin or stop to talk to the component, as the admin mode says; tell by `connected`."""
+        status = CommunicationStatus
+        self.connected(status.ESTABLISHED if wanted else status.DISABLED, state="OFF")
 
     # For subclasses
 
-    def publish(self, attribute_name: str, value: object) -> None:
-        """Push `value` of an attribute to its subscribers, in order; from any thread."""
-        self.put([self.numbered(attribute_name, value)])
+    def connected(self, status: CommunicationStatus, state: str | None = None) -> None:
+        """Take note of the communication with the component, and of the state that it is in."""
+        forced = STATE_OF_COMMUNICATION[status]
+        if forced is not None or state is not None:
+            self._set_operational_state(forced or str(state))
 
-    def numbered(self, attribute_name: str, value: object) -> Push:
-        """Return a push that comes after all that were numbered before it."""
-        return Push(attribute_name, value, next(self._pushes))
-
-    def put(self, pushes: list[Push]) -> None:
-        """Send pushes, in order; from any thread that holds no lock."""
-        self._publisher.put(pushes)
-
-    def power_command(self, name: str) -> Reply:
-        """Submit On, Off, Standby or Reset."""
-        state = self.get_state()
-        if name == "On" and state is tango.DevState.ALARM:
-            return (
-                ResultCode.REJECTED,
-                "Device is in ALARM state, which is already a substate of ON.",
-            )
-        if name.upper() == state.name:
-            return ResultCode.REJECTED, f"Device is already in {state.name} state."
-        return self.submit(name)
-
-    def submit(self, name: str, argument: str | None = None) -> Reply:
-        """Submit a command; what Milonga refuses on purpose is REJECTED with its reason."""
-        try:
-            return self.commands.submit(self.make_job(name, argument))
-        except MilongaError as error:
-            return ResultCode.REJECTED, str(error)
+    def refusal_before_queue(self, name: str) -> Reply | None:
+        """Refuse a power command that has nothing to do, and all if the device did not start."""
+        if self._failed_init:
+            text = f"{name}: init_device failed; see Status, put right what it names, call Init"
+            return ResultCode.REJECTED, text
+        state = self.get_state().name
+        if name not in POWER_COMMANDS:
+            return None
+        if name == "On" and state == "ALARM":
+            text = "Device is in ALARM state, which is already a substate of ON."
+            return ResultCode.REJECTED, text
+        if name.upper() == state:
+            return ResultCode.REJECTED, f"Device is already in {state} state."
+        return None
 
     def power_started(self, name: str) -> None:
-        """Tell where the device is to go; On, Off, Standby and Reset call this when they start."""
+        """Tell where the device is to go; to be called when a power command starts."""
         state = self.get_state().name
         target = ("ON" if state == "FAULT" else state) if name == "Reset" else name.upper()
         self._commanded_state = target
         self.publish("commandedState", target)
 
     def power_reached(self, name: str) -> None:
-        """Take the state that the command leads to; to be called when it has worked."""
-        target = self._commanded_state if name == "Reset" else name.upper()
-        self._set_operational_state(getattr(tango.DevState, target))
+        """Take the state that a power command leads to; to be called when it has worked."""
+        self._set_operational_state(self._commanded_state if name == "Reset" else name.upper())
 
     def set_health(self, health: HealthState) -> None:
         """Take a health state; pushed only if it changed."""
@@ -212,15 +156,6 @@ class MilongaDevice(Device):
         """Version of the software."""
         return __version__
 
-    @attribute(dtype=LoggingLevel)
-    def loggingLevel(self) -> LoggingLevel:
-        """How much the device logs."""
-        return self._logging_level
-
-    @loggingLevel.write
-    def loggingLevel(self, level: int) -> None:
-        self.set_logging_level(LoggingLevel(level))
-
     @attribute(dtype=HealthState)
     def healthState(self) -> HealthState:
         """How well the device can do its work."""
@@ -236,7 +171,7 @@ class MilongaDevice(Device):
         wanted = AdminMode(mode)
         if self._admin_mode not in ADMIN_MODE_TRANSITIONS[wanted]:
             raise StateModelError(
-                f"Action to_{wanted.name.lower()} is not allowed in admin mode"
+                f"Action to_{wanted.name.replace('_', '').lower()} is not allowed in admin mode"
                 f" {self._admin_mode.name}"
             )
         self._change_admin_mode(wanted)
@@ -276,63 +211,27 @@ class MilongaDevice(Device):
         """The state that the last started command leads to."""
         return self._commanded_state
 
-    @attribute(dtype=("DevLong64",), max_dim_x=2)
-    def lrcProtocolVersions(self) -> tuple[int, int]:
-        """Lowest and highest version of the long-running-command protocol that is served."""
-        return PROTOCOL_VERSIONS
-
-    @attribute(dtype=(str,), max_dim_x=2)
-    def _lrcEvent(self) -> tuple[str, ...]:
-        """News of one command, as change events only: its id, and JSON of what is new."""
-        return ()
-
-    @attribute(dtype=(str,), max_dim_x=2)
-    def longRunningCommandResult(self) -> tuple[str, ...]:
-        """Deprecated: id and JSON of the latest result."""
-        return self._table.value("longRunningCommandResult")
-
     # Commands
 
     @command(dtype_out=LRC_REPLY)
-    def On(self) -> tuple[list[int], list[str]]:
+    def On(self) -> LrcReply:
         """Switch on."""
-        return reply(self.power_command("On"))
+        return reply(self.submit("On"))
 
     @command(dtype_out=LRC_REPLY)
-    def Off(self) -> tuple[list[int], list[str]]:
+    def Off(self) -> LrcReply:
         """Switch off."""
-        return reply(self.power_command("Off"))
+        return reply(self.submit("Off"))
 
     @command(dtype_out=LRC_REPLY)
-    def Standby(self) -> tuple[list[int], list[str]]:
+    def Standby(self) -> LrcReply:
         """Go to stand-by."""
-        return reply(self.power_command("Standby"))
+        return reply(self.submit("Standby"))
 
     @command(dtype_out=LRC_REPLY)
-    def Reset(self) -> tuple[list[int], list[str]]:
+    def Reset(self) -> LrcReply:
         """Recover from a fault."""
-        return reply(self.power_command("Reset"))
-
-    @command(dtype_out=LRC_REPLY)
-    def Abort(self) -> tuple[list[int], list[str]]:
-        """End all commands, here and at the children. Never queued, never refused."""
-        return reply(self.commands.abort(self.make_abort_job()))
-
-    @command(dtype_out=LRC_REPLY)
-    def AbortCommands(self) -> tuple[list[int], list[str]]:
-        """Do what Abort does; deprecated."""
-        self.commands.abort(self.make_abort_job())
-        return reply((ResultCode.STARTED, "Aborting commands"))
-
-    @command(dtype_in=str, dtype_out=LRC_REPLY)
-    def AbortCommand(self, command_id: str) -> tuple[list[int], list[str]]:
-        """End one command, by its id, and leave the others."""
-        return reply(self.commands.abort_one(command_id))
-
-    @command(dtype_in=str, dtype_out=str)
-    def CheckLongRunningCommandStatus(self, command_id: str) -> str:
-        """Return the status of a command by its id; NOT_FOUND if it is not known."""
-        return self._table.status_of(command_id).name
+        return reply(self.submit("Reset"))
 
     @command(dtype_out=(str,))
     def GetVersionInfo(self) -> list[str]:
@@ -355,16 +254,8 @@ class MilongaDevice(Device):
         """Tell whether Reset may be called."""
         return self._in_state_for("Reset")
 
-    def set_logging_level(self, level: LoggingLevel) -> None:
-        """Make this device log no more than `level` says."""
-        self._logging_level = level
-        self.logger.setLevel(_LEVELS[level])
-
     def _in_state_for(self, name: str) -> bool:
         return self.get_state().name in COMMAND_STATES[name]
-
-    def _read_table(self, name: str) -> tuple[str, ...]:
-        return self._table.value(name)
 
     def _initial_admin_mode(self) -> AdminMode:
         try:
@@ -377,35 +268,27 @@ class MilongaDevice(Device):
             ) from None
 
     def _change_admin_mode(self, mode: AdminMode) -> None:
-        communicating = self._admin_mode in COMMUNICATING_MODES
+        communicating, wanted = (m in COMMUNICATING_MODES for m in (self._admin_mode, mode))
         self._admin_mode = mode
         self.publish("adminMode", mode)
-        if mode in COMMUNICATING_MODES and not communicating:
-            self._set_operational_state(tango.DevState.OFF)
-        elif mode not in COMMUNICATING_MODES:
-            self._set_operational_state(tango.DevState.DISABLE)
+        if wanted is not communicating and not self._failed_init:  # else State stays as it is
+            self.communicate(wanted)
 
-    def _set_operational_state(self, state: tango.DevState) -> None:
+    def _set_operational_state(self, name: str, remark: str = ".") -> None:
+        state = getattr(tango.DevState, name)
         with self._state_lock:
             if state is self.get_state() and self._state_was_set:
                 return
             self._state_was_set = True
             self.set_state(state)
-            status = f"The device is in {state.name} state."
+            status = latin1(f"The device is in {name} state{remark}")
             self.set_status(status)
             pushes = [self.numbered("State", state), self.numbered("Status", status)]
         self.put(pushes)
 
-    _state_was_set = False
 
-    def _push(self, name: str, value: object) -> None:
-        self.push_change_event(name, value)
-        if name != "_lrcEvent":
-            self.push_archive_event(name, value)
-
-
-def _is_busy(error: Exception) -> bool:
-    """Tell whether a push failed because a command holds the device."""
-    return isinstance(error, tango.DevFailed) and any(
-        entry.reason == "API_CommandTimedOut" for entry in error.args
-    )
+def _add_version(device: tango.DeviceImpl, package: str) -> None:
+    try:
+        device.add_version_info(package, version(package.replace("_", "-")))
+    except PackageNotFoundError:
+        return

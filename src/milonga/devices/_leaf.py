@@ -2,15 +2,14 @@
 
 from tango.server import attribute, command, device_property
 
-from milonga.control_model import ResultCode, TaskStatus
-from milonga.devices._base import LRC_REPLY, POWER_COMMANDS, MilongaDevice, reply
+from milonga.control_model import OBS_COMMANDS, ResultCode, TaskStatus
+from milonga.devices._base import POWER_COMMANDS, MilongaDevice
 from milonga.devices._script import CommandScript, ScriptedOutcome, parse_script
+from milonga.devices._tracked import LRC_REPLY, LrcReply, reply
 from milonga.errors import CommandRejected
 from milonga.lrc import Job, Reporter, Scheduler, Timer
 
 __all__ = ["LeafSimulator"]
-
-LrcReply = tuple[list[int], list[str]]
 
 
 class ScriptedRun:
@@ -75,12 +74,12 @@ class LeafSimulator(MilongaDevice):
         dtype=str, default_value="{}", doc="What is done with each command: JSON."
     )
 
-    def init_device(self) -> None:
-        """Start anew, with the script of the property."""
-        self.get_device_properties()  # before anything of the base answers clients
+    submittable = (*POWER_COMMANDS, *OBS_COMMANDS)
+
+    def set_up(self) -> None:
+        """Take the script of the property."""
         self._script_text: str = self.Script or "{}"
         self._script = parse_script(self._script_text)
-        super().init_device()
 
     def make_job(self, name: str, argument: str | None) -> Job:  # noqa: ARG002 - simulated
         """Return what the script says of the command."""

@@ -2,31 +2,34 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
 from tango.server import attribute, command, device_property
 
-from milonga.control_model import HealthState, ResultCode, TaskStatus
-from milonga.devices._base import POWER_COMMANDS, MilongaDevice
-from milonga.devices._children import Children as ChildLinks
-from milonga.devices._tree_job import TreeJob
-from milonga.errors import CommandMapError
-from milonga.lrc import Job, Reporter
-from milonga.tasks import (
-    BaseTask,
-    ChildSpec,
-    ExecutionContext,
-    InternalMethod,
-    PolicySpec,
-    check_command_map,
-    compose,
-    default_command_map,
+from milonga.control_model import (
+    COMMUNICATING_MODES,
+    CommunicationStatus,
+    HealthState,
+    ResultCode,
+    TaskStatus,
 )
-from milonga.tasks import CommandMap as CommandTrees
+from milonga.devices._base import POWER_COMMANDS, MilongaDevice
+from milonga.devices._children import ChildLinks
+from milonga.devices._health import HealthBoard
+from milonga.devices._out_of_service import OutOfService
+from milonga.devices._parent_properties import read_children, read_command_map, read_policy
+from milonga.devices._supervision import Supervision
+from milonga.devices._tracked import LRC_REPLY, LrcReply, reply
+from milonga.devices._tree_job import TreeJob
+from milonga.errors import MilongaError
+from milonga.lrc import Job, Reply, Reporter
+from milonga.tasks import BaseTask, ChildSpec, ExecutionContext, InternalMethod, compose
 
 __all__ = ["MilongaParent"]
+
+MAX_CHILDREN = 1024
+"""How many children are listed."""
 
 TREES_KEPT = 100
 """Of how many commands a device remembers the tree."""
@@ -49,17 +52,24 @@ class MilongaParent(MilongaDevice):
 
     mapped_commands: tuple[str, ...] = POWER_COMMANDS
 
-    def init_device(self) -> None:
-        """Start anew: read the properties, link to the children."""
-        super().init_device()
+    def set_up(self) -> None:
+        """Read the properties."""
+        super().set_up()
+        self.announce("healthInfo", "childrenOutOfService")
         self._trees: OrderedDict[str, BaseTask] = OrderedDict()
-        self._health_info: dict[str, list[str]] = {}
-        self.set_change_event("healthInfo", True, False)
-        self.set_archive_event("healthInfo", True, False)
-        self.specs = _read_children(self.Children)
-        self._policy = _read_policy(self.Policy)
-        self._map = self._read_command_map()
-        self.children = ChildLinks(self.specs, self.scheduler)
+        self._health_info = "{}"
+        self.specs = read_children(self.Children)
+        self._policy = read_policy(self.Policy)
+        known = (*self.mapped_commands, "Abort")
+        self._map = read_command_map(self.CommandMap, known, self.specs, self.internal_methods())
+        self._out = OutOfService(self.get_name(), {spec.name for spec in self.specs})
+        board = HealthBoard(self.specs, self._policy.critical)
+        for name in self._out.names:
+            board.take_out(self._spec(name).trl, out=True)
+        self.supervision = Supervision(
+            board, self.scheduler, self._children_are_in, self._health_is
+        )
+        self.children = ChildLinks(self.specs, self.supervision.saw, self.CommandTimeout)
         self._context = ExecutionContext(
             runtime=self.scheduler, caller=self.children, logger=self.logger
         )
@@ -67,7 +77,36 @@ class MilongaParent(MilongaDevice):
     def delete_device(self) -> None:
         """Give every command a final state, and the links back."""
         super().delete_device()
-        self.children.close()
+        if hasattr(self, "children"):  # not if a property was wrong
+            self.supervision.end()
+            self.children.close()
+
+    def communicate(self, wanted: bool) -> None:
+        """Open or close the links to the children, as the admin mode says."""
+        if not wanted:
+            self.supervision.end()
+            self.children.close()
+            self.connected(CommunicationStatus.DISABLED)
+        elif not self.specs:
+            super().communicate(wanted)
+        else:
+            self.connected(CommunicationStatus.NOT_ESTABLISHED)
+            self.supervision.begin(self.specs)
+            self.children.open()
+
+    def refusal_before_queue(self, name: str) -> Reply | None:
+        """Refuse commands that could not reach anybody."""
+        if self._admin_mode not in COMMUNICATING_MODES:
+            mode = self._admin_mode.name
+            text = f"{name}: admin mode is {mode}; expected ONLINE or ENGINEERING"
+            return ResultCode.REJECTED, text
+        return super().refusal_before_queue(name)
+
+    def power_reached(self, name: str) -> None:
+        """Take the state that a power command leads to."""
+        super().power_reached(name)
+        self.supervision.board.expect(self.get_state().name)
+        self.supervision.judge_soon()
 
     def internal_methods(self) -> Mapping[str, InternalMethod]:
         """Return the methods that a command map may call, by name."""
@@ -91,12 +130,13 @@ class MilongaParent(MilongaDevice):
                 self.internal_methods(),
                 policy=self._policy,
                 timeout=self.CommandTimeout,
+                is_available=lambda spec: spec.name not in self._out.names,
                 completed_callback=completed,
                 progress_callback=progressed,
                 logger=self.logger,
             )
 
-        return TreeJob(make, self._context, self._note_health)
+        return TreeJob(make, self._context, self._note_result)
 
     def make_job(self, name: str, argument: str | None) -> Job:
         """Return one of the power commands as a tree over the children."""
@@ -148,8 +188,23 @@ class MilongaParent(MilongaDevice):
 
     @attribute(dtype=str)
     def healthInfo(self) -> str:
-        """Why the health is as it is: a JSON object of device names and texts."""
-        return json.dumps(self._health_info)
+        """Why the health is as it is: a JSON object of device names and lists of texts."""
+        return self._health_info
+
+    @attribute(dtype=(str,), max_dim_x=MAX_CHILDREN)
+    def childrenOutOfService(self) -> tuple[str, ...]:
+        """Names of the children that get no commands."""
+        return self._out.names
+
+    @command(dtype_in=str, dtype_out=LRC_REPLY)
+    def TakeOutOfService(self, child: str) -> LrcReply:
+        """Send a child, given by its name, no commands any more, until it is taken back."""
+        return reply(self._serve(child, out=True))
+
+    @command(dtype_in=str, dtype_out=LRC_REPLY)
+    def ReturnToService(self, child: str) -> LrcReply:
+        """Send a child commands again."""
+        return reply(self._serve(child, out=False))
 
     @command(dtype_in=str, dtype_out=str)
     def CommandTree(self, command_id: str) -> str:
@@ -157,60 +212,33 @@ class MilongaParent(MilongaDevice):
         task = self._trees.get(command_id)
         return "{}" if task is None else json.dumps(task.snapshot())
 
-    def _read_command_map(self) -> CommandTrees:
-        known = (*self.mapped_commands, "Abort")
-        own = CommandTrees.from_json(self.CommandMap)
-        problems = [
-            f"{name}: unknown command; expected one of {', '.join(known)}"
-            for name in own.names()
-            if name not in known
-        ]
-        command_map = own.merged_over(default_command_map(known))
-        problems += check_command_map(command_map, self.specs, self.internal_methods())
-        if problems:
-            raise CommandMapError(f"Property CommandMap: {'; '.join(problems)}")
-        return command_map
+    def _serve(self, child: str, *, out: bool) -> Reply:
+        try:
+            self._out.put(child, out=out)
+        except MilongaError as error:
+            return ResultCode.REJECTED, str(error)
+        self.logger.warning("child %s was %s", child, "taken out of service" if out else "returned")
+        self.supervision.board.take_out(self._spec(child).trl, out=out)
+        self.supervision.judge_soon()
+        self.publish("childrenOutOfService", self._out.names)
+        return ResultCode.OK, f"{child} is {'out of' if out else 'in'} service"
 
-    def _note_health(self, payload: Mapping[str, object]) -> None:
-        """Take the health that a command's end speaks for."""
-        if payload.get("status") in {TaskStatus.ABORTED, TaskStatus.REJECTED}:
-            return
-        word = payload.get("health_state")
-        health = HealthState.OK if word is None else HealthState[str(word)]
-        failed = payload.get("failed_devices")
-        result = payload.get("result")
-        text = str(result[1]) if isinstance(result, tuple | list) else ""
-        self._health_info = (
-            {}
-            if health is HealthState.OK or not isinstance(failed, Iterable)
-            else {str(device): [text] for device in failed}
-        )
-        self.publish("healthInfo", json.dumps(self._health_info))
+    def _spec(self, name: str) -> ChildSpec:
+        return next(spec for spec in self.specs if spec.name == name)
+
+    def _children_are_in(self, state: str) -> None:
+        self.connected(CommunicationStatus.ESTABLISHED, state=state)
+        self.supervision.board.expect(state)
+
+    def _health_is(self, health: HealthState, causes: Mapping[str, list[str]]) -> None:
+        self._health_info = json.dumps(causes)
+        self.publish("healthInfo", self._health_info)
         self.set_health(health)
 
-
-def _read_children(lines: Iterable[str]) -> tuple[ChildSpec, ...]:
-    children = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            children.append(ChildSpec.model_validate_json(line))
-        except ValidationError as error:
-            raise CommandMapError(
-                f"Property Children, line {number}: {_first_problem(error)}; found {line!r}"
-            ) from error
-    return tuple(children)
-
-
-def _read_policy(text: str) -> PolicySpec:
-    try:
-        return PolicySpec.model_validate_json(text or "{}")
-    except ValidationError as error:
-        raise CommandMapError(f"Property Policy: {_first_problem(error)}") from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "value"
-    return f"{where}: found {problem['input']!r}; {problem['msg']}"
+    def _note_result(self, payload: Mapping[str, object]) -> None:
+        """Take the health that a command's end speaks for."""
+        if payload.get("status") not in {TaskStatus.ABORTED, TaskStatus.REJECTED}:
+            result = payload.get("result")
+            text = str(result[1]) if isinstance(result, tuple | list) else ""
+            self.supervision.board.note_result(payload, text)
+            self.supervision.judge_soon()

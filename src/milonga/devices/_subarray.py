@@ -1,51 +1,61 @@
 """A subarray: carries an observation through its states."""
 
-import threading
-from collections.abc import Callable
+import time
+from collections import Counter
 
-import tango
 from tango.server import attribute, command, device_property
 
 from milonga.control_model import (
     OBS_COMMANDS,
     ObsCommand,
-    ObsMode,
     ObsState,
-    ObsStateMachine,
     TaskStatus,
 )
-from milonga.devices._arguments import ARGUMENT_MODELS, ReleaseArgument, parse_argument
-from milonga.devices._base import LRC_REPLY, POWER_COMMANDS, reply
-from milonga.devices._parent import MilongaParent
+from milonga.devices._arguments import (
+    ARGUMENT_MODELS,
+    ReleaseArgument,
+    parse_argument,
+    resource_names,
+)
+from milonga.devices._base import POWER_COMMANDS
+from milonga.devices._obs import MilongaObsDevice
+from milonga.devices._tracked import LRC_REPLY, LrcReply, reply
 from milonga.devices._tree_job import TreeJob
 from milonga.errors import StateModelError
 from milonga.lrc import Job
 
 __all__ = ["MilongaSubarray"]
 
-LrcReply = tuple[list[int], list[str]]
 
-_PUSHED = ("obsState", "commandedObsState", "obsMode")
+MAX_RESOURCES = 512
+"""How many assigned resources are listed."""
 
 
-class MilongaSubarray(MilongaParent):
+class MilongaSubarray(MilongaObsDevice):
     """Commands the devices that observe together."""
 
     SubID = device_property(dtype=str, default_value="", doc="The subarray's number.")
 
-    mapped_commands = (*POWER_COMMANDS, *OBS_COMMANDS)
+    CapabilityTypes = device_property(
+        dtype=(str,), default_value=(), doc="Types of capabilities; kept for compatibility."
+    )
+
+    mapped_commands = submittable = (*POWER_COMMANDS, *OBS_COMMANDS)
 
     def init_device(self) -> None:
-        """Start anew, EMPTY."""
-        self._obs_lock = threading.Lock()
-        self._obs_news: list[ObsState] = []
-        self._obs = ObsStateMachine(self._note_obs_state)
-        self._commanded_obs_state = ObsState.EMPTY
-        self._obs_mode = ObsMode.IDLE
+        """Start anew, with nothing assigned."""
+        self._activation_time = 0.0
+        self._resources: tuple[str, ...] = ()
         super().init_device()
-        for name in _PUSHED:
-            self.set_change_event(name, True, False)
-            self.set_archive_event(name, True, False)
+
+    def check_allowed(self, name: str) -> None:
+        """Refuse a command in the wrong obsState, in the words of SKA devices.
+
+        Not by Tango's guards, which do not see the key of a call that is only repeated.
+        """
+        if name in OBS_COMMANDS and self.obs.state not in OBS_COMMANDS[name].allowed:
+            raise StateModelError(self._refusal(name))
+        super().check_allowed(name)
 
     def make_job(self, name: str, argument: str | None) -> Job:
         """Return a command as a tree over the children, with its moves of obsState."""
@@ -60,7 +70,9 @@ class MilongaSubarray(MilongaParent):
         success = "component_unresourced" if releases_all else rule.on_success
 
         def ended(status: TaskStatus, _result: object) -> None:
-            self._move(lambda: self._end_command(rule, success, status, tree))
+            if tree.has_worked:
+                self._note_effect(name, argument, releases_all=releases_all)
+            self.move_obs(lambda: self._end_command(rule, success, status, tree))
 
         return self.tracked(
             Job(
@@ -77,25 +89,25 @@ class MilongaSubarray(MilongaParent):
     def make_abort_job(self) -> Job:
         """Return an abort that reaches all children and brings obsState to ABORTED."""
         job = super().make_abort_job()
-        job.on_accepted = lambda: self._try("abort_invoked")
-        job.on_started = lambda: self._command_obs_state(ObsState.ABORTED)
-        job.on_ended = lambda _status, _result: self._try("abort_completed")
+        job.on_accepted = lambda: self.try_obs("abort_invoked")
+        job.on_started = lambda: self.command_obs_state(ObsState.ABORTED)
+        job.on_ended = lambda _status, _result: self.try_obs("abort_completed")
         return job
 
-    @attribute(dtype=ObsState)
-    def obsState(self) -> ObsState:
-        """How far the observation is."""
-        return self._obs.state
+    @attribute(dtype=float, unit="s", standard_unit="s", display_unit="s")
+    def activationTime(self) -> float:
+        """When the observation began, in seconds since 1970; 0 if none has."""
+        return self._activation_time
 
-    @attribute(dtype=ObsState)
-    def commandedObsState(self) -> ObsState:
-        """The obsState that the last started command leads to."""
-        return self._commanded_obs_state
+    @attribute(dtype=(str,), max_dim_x=MAX_RESOURCES)
+    def assignedResources(self) -> tuple[str, ...]:
+        """What was assigned: the names in the lists of each AssignResources that worked."""
+        return self._resources
 
-    @attribute(dtype=ObsMode)
-    def obsMode(self) -> ObsMode:
-        """What kind of observation this is."""
-        return self._obs_mode
+    @attribute(dtype=(str,), max_dim_x=10)
+    def configuredCapabilities(self) -> tuple[str, ...]:
+        """How many children of each group are configured: ``type:count``."""
+        return self._capabilities() if self.obs.state in _CONFIGURED else ()
 
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def AssignResources(self, argument: str) -> LrcReply:
@@ -142,54 +154,31 @@ class MilongaSubarray(MilongaParent):
         """Go back to EMPTY from ABORTED or FAULT."""
         return reply(self.submit("Restart"))
 
-    def is_AssignResources_allowed(self) -> bool:
-        """Tell whether AssignResources may be called."""
-        return self._check("AssignResources")
+    def _note_effect(self, name: str, argument: str | None, *, releases_all: bool) -> None:
+        """Keep account of what is assigned and since when the observation goes on."""
+        if name == "AssignResources":
+            named = resource_names(argument)
+            self._resources = tuple(dict.fromkeys((*self._resources, *named)))[:MAX_RESOURCES]
+            self._activation_time = self._activation_time or time.time()
+        elif releases_all or name in {"ReleaseAllResources", "Restart"}:
+            self._resources = ()
+            self._activation_time = 0.0
+        elif name == "ReleaseResources":
+            released = set(resource_names(argument))
+            self._resources = tuple(item for item in self._resources if item not in released)
+        elif name == "Configure":
+            self.show_configuration(100)
+        elif name == "End":
+            self.show_configuration(0)
 
-    def is_ReleaseResources_allowed(self) -> bool:
-        """Tell whether ReleaseResources may be called."""
-        return self._check("ReleaseResources")
-
-    def is_ReleaseAllResources_allowed(self) -> bool:
-        """Tell whether ReleaseAllResources may be called."""
-        return self._check("ReleaseAllResources")
-
-    def is_Configure_allowed(self) -> bool:
-        """Tell whether Configure may be called."""
-        return self._check("Configure")
-
-    def is_Scan_allowed(self) -> bool:
-        """Tell whether Scan may be called."""
-        return self._check("Scan")
-
-    def is_EndScan_allowed(self) -> bool:
-        """Tell whether EndScan may be called."""
-        return self._check("EndScan")
-
-    def is_End_allowed(self) -> bool:
-        """Tell whether End may be called."""
-        return self._check("End")
-
-    def is_ObsReset_allowed(self) -> bool:
-        """Tell whether ObsReset may be called."""
-        return self._check("ObsReset")
-
-    def is_Restart_allowed(self) -> bool:
-        """Tell whether Restart may be called."""
-        return self._check("Restart")
-
-    def _check(self, name: str) -> bool:
-        """Refuse a command in the wrong obsState, in the words of SKA devices."""
-        if self._obs.state not in OBS_COMMANDS[name].allowed:
-            tango.Except.throw_exception(
-                "PyDs_PythonError", f"StateModelError: {self._refusal(name)}", f"is_{name}_allowed"
-            )
-        return True
+    def _capabilities(self) -> tuple[str, ...]:
+        counts = Counter(group for spec in self.specs for group in spec.groups)
+        return tuple(f"{group}:{count}" for group, count in sorted(counts.items()))[:10]
 
     def _refusal(self, name: str) -> str:
         expected = sorted(OBS_COMMANDS[name].allowed)
         return (
-            f"{name} command not permitted in observation state {self._obs.state.name};"
+            f"{name} command not permitted in observation state {self.obs.state.name};"
             f" permitted in {', '.join(state.name for state in expected)}"
         )
 
@@ -198,23 +187,23 @@ class MilongaSubarray(MilongaParent):
 
     def _accept(self, name: str, rule: ObsCommand) -> None:
         def accept() -> None:
-            if self._obs.state not in rule.allowed:
+            if self.obs.state not in rule.allowed:
                 raise StateModelError(self._refusal(name))
             if rule.hook is not None:
-                self._obs.perform(f"{rule.hook}_invoked")
+                self.obs.perform(f"{rule.hook}_invoked")
 
-        self._move(accept)
+        self.move_obs(accept)
 
     def _start(self, rule: ObsCommand) -> None:
-        self._command_obs_state(rule.commanded)
+        self.command_obs_state(rule.commanded)
         if rule.on_start is not None:
-            self._try(rule.on_start)
+            self.try_obs(rule.on_start)
 
     def _end_command(
         self, rule: ObsCommand, success: str | None, status: TaskStatus, tree: TreeJob
     ) -> None:
         """Move obsState to where a command's end leads; never leave it in between."""
-        obs = self._obs
+        obs = self.obs
         if status is TaskStatus.REJECTED:
             obs.revert()
         elif status is TaskStatus.ABORTED:
@@ -231,26 +220,7 @@ class MilongaSubarray(MilongaParent):
             if rule.hook is not None:
                 obs.perform_if_possible(f"{rule.hook}_completed")
 
-    def _command_obs_state(self, state: ObsState) -> None:
-        self._commanded_obs_state = state
-        self.publish("commandedObsState", state)
-
-    def _try(self, action: str) -> None:
-        self._move(lambda: self._obs.perform_if_possible(action))
-
-    def _move(self, move: Callable[[], object]) -> None:
-        """Make moves of the state machine, then push what they changed, in order."""
-        with self._obs_lock:
-            try:
-                move()
-            finally:
-                news, self._obs_news = self._obs_news, []
-                pushes = [self.numbered("obsState", state) for state in news]
-        self.put(pushes)
-
-    def _note_obs_state(self, state: ObsState) -> None:
-        self._obs_news.append(state)
-
 
 _ABORTS = frozenset({ObsState.ABORTING, ObsState.ABORTED})
+_CONFIGURED = frozenset({ObsState.READY, ObsState.SCANNING})
 _RECOVERIES = frozenset({"obsreset", "restart"})

@@ -1,0 +1,87 @@
+"""A device that takes part in observations: its observing state and mode.
+
+The interface is that of an SKAObsDevice (lrc-protocol b.3).
+"""
+
+import threading
+from collections.abc import Callable
+
+from tango.server import attribute
+
+from milonga.control_model import ObsMode, ObsState, ObsStateMachine
+from milonga.devices._parent import MilongaParent
+
+__all__ = ["MilongaObsDevice"]
+
+_PUSHED = (
+    "obsState",
+    "commandedObsState",
+    "obsMode",
+    "configurationProgress",
+    "configurationDelayExpected",
+)
+
+
+class MilongaObsDevice(MilongaParent):
+    """A device with an observing state."""
+
+    def init_device(self) -> None:
+        """Start anew, EMPTY."""
+        self._obs_lock = threading.Lock()
+        self._obs_news: list[ObsState] = []
+        self.obs = ObsStateMachine(self._obs_news.append)
+        self._commanded_obs_state = ObsState.EMPTY
+        self._obs_mode = ObsMode.IDLE
+        self._configuration_progress = 0
+        self._configuration_delay = 0
+        super().init_device()
+        self.announce(*_PUSHED)
+
+    def move_obs(self, move: Callable[[], object]) -> None:
+        """Make moves of `obs`, alone, then push what they changed, in order."""
+        with self._obs_lock:
+            try:
+                move()
+            finally:
+                pushes = [self.numbered("obsState", state) for state in self._obs_news]
+                self._obs_news.clear()
+        self.put(pushes)
+
+    def try_obs(self, action: str) -> None:
+        """Make the move that `action` means, where there is one."""
+        self.move_obs(lambda: self.obs.perform_if_possible(action))
+
+    def command_obs_state(self, state: ObsState) -> None:
+        """Tell where the started command leads to."""
+        self._commanded_obs_state = state
+        self.publish("commandedObsState", state)
+
+    def show_configuration(self, progress: int) -> None:
+        """Tell how far the configuration is, in percent."""
+        self._configuration_progress = max(0, min(100, progress))
+        self.publish("configurationProgress", self._configuration_progress)
+
+    @attribute(dtype=ObsState)
+    def obsState(self) -> ObsState:
+        """How far the observation is."""
+        return self.obs.state
+
+    @attribute(dtype=ObsState)
+    def commandedObsState(self) -> ObsState:
+        """The obsState that the last started command leads to."""
+        return self._commanded_obs_state
+
+    @attribute(dtype=ObsMode)
+    def obsMode(self) -> ObsMode:
+        """What kind of observation this is."""
+        return self._obs_mode
+
+    @attribute(dtype="DevUShort", unit="%", min_value=0, max_value=100)
+    def configurationProgress(self) -> int:
+        """How far the configuration is."""
+        return self._configuration_progress
+
+    @attribute(dtype="DevUShort", unit="seconds")
+    def configurationDelayExpected(self) -> int:
+        """How long the configuration is going to take."""
+        return self._configuration_delay

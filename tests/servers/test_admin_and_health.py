@@ -1,0 +1,153 @@
+"""Admin mode gates the children; health comes from them and from what commands achieved."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+import tango
+
+from milonga.control_model import AdminMode, ResultCode
+from milonga.deploy import System, Topology
+from milonga.lrc import LrcDevice
+
+TOPOLOGY = """
+name: health
+subarrays:
+  - {device: health/subarray/1, id: 1, server: parent, children: [cbf, pst]}
+leaves:
+  - {name: cbf, device: health/leaf/cbf, server: cbf}
+  - {name: pst, device: health/leaf/pst, server: pst}
+policies:
+  subarray: {critical: [cbf]}
+"""
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """Run a subarray with a critical and another child."""
+    with System(Topology.from_text(TOPOLOGY)) as system:
+        yield system
+
+
+@pytest.fixture
+def subarray(system: System, wait_until: Callable[..., None]) -> tango.DeviceProxy:
+    """Return the subarray, once it has found its children."""
+    proxy = tango.DeviceProxy(system.trl("subarray-01"))
+    wait_until(lambda: proxy.state() not in {tango.DevState.UNKNOWN, tango.DevState.DISABLE})
+    return proxy
+
+
+def info(proxy: tango.DeviceProxy) -> dict[str, list[str]]:
+    """Return the causes of the health."""
+    causes: dict[str, list[str]] = json.loads(proxy.healthInfo)
+    return causes
+
+
+def test_offline_lets_go_of_the_children_and_online_finds_them_again(
+    subarray: tango.DeviceProxy, wait_until: Callable[..., None]
+) -> None:
+    """lrc-protocol e.1, e.2: DISABLE, then UNKNOWN, then the children's state."""
+    states: list[str] = []
+    subscription = subarray.subscribe_event(
+        "State",
+        tango.EventType.CHANGE_EVENT,
+        lambda event: states.append(str(event.attr_value.value)),
+    )
+    states.clear()
+
+    subarray.adminMode = AdminMode.OFFLINE
+    wait_until(lambda: states[-1:] == ["DISABLE"])
+    (code,), (text,) = subarray.command_inout("AssignResources", "{}")
+    assert code == ResultCode.REJECTED
+    assert text == "AssignResources: admin mode is OFFLINE; expected ONLINE or ENGINEERING"
+
+    subarray.adminMode = AdminMode.ONLINE
+    wait_until(lambda: states[-1:] == ["OFF"])
+    subarray.unsubscribe_event(subscription)
+    assert states == ["DISABLE", "UNKNOWN", "OFF"]
+
+
+def test_a_child_in_the_wanted_state_is_skipped(
+    system: System, subarray: tango.DeviceProxy
+) -> None:
+    """On works although one child is ON already and would refuse."""
+    with LrcDevice(system.trl("cbf")) as cbf:
+        assert cbf.invoke("On").wait(10)
+    with LrcDevice(system.trl("subarray-01")) as device:
+        outcome = device.invoke("On").wait(10)
+
+        assert outcome is not None
+        assert outcome.is_ok
+        assert device.invoke("Off").wait(10)
+
+
+def test_health_names_its_causes_and_is_pushed_on_change_only(
+    system: System, subarray: tango.DeviceProxy, wait_until: Callable[..., None]
+) -> None:
+    """A failure degrades, a success clears it, a critical child makes it FAILED."""
+    pushed: list[str] = []
+    subscription = subarray.subscribe_event(
+        "healthState",
+        tango.EventType.CHANGE_EVENT,
+        lambda event: pushed.append(event.attr_value.value),
+    )
+    pst, cbf = (tango.DeviceProxy(system.trl(name)) for name in ("pst", "cbf"))
+    with LrcDevice(system.trl("subarray-01")) as device:
+        wait_until(lambda: subarray.healthState.name == "OK")
+        pst.script = json.dumps({"AssignResources": {"outcome": "failed", "message": "no beam"}})
+        device.invoke("AssignResources", "{}").wait(10)
+        wait_until(lambda: subarray.healthState.name == "DEGRADED")
+        assert info(subarray) == {"health/leaf/pst": ["no beam"]}
+
+        pst.script = "{}"
+        device.invoke("AssignResources", "{}").wait(10)
+        wait_until(lambda: subarray.healthState.name == "OK")
+        assert info(subarray) == {}
+
+        cbf.script = json.dumps({"AssignResources": {"outcome": "fault", "message": "burnt"}})
+        device.invoke("AssignResources", "{}").wait(10)
+        wait_until(lambda: subarray.healthState.name == "FAILED")
+        assert subarray.obsState.name == "FAULT"
+
+        cbf.script = "{}"
+        device.invoke("Restart").wait(10)
+        wait_until(lambda: subarray.healthState.name == "OK")
+    subarray.unsubscribe_event(subscription)
+    assert [int(value) for value in pushed] in ([0, 1, 0, 2, 0], [3, 0, 1, 0, 2, 0])
+
+
+def test_a_child_out_of_service_gets_no_commands(
+    system: System, subarray: tango.DeviceProxy, wait_until: Callable[..., None]
+) -> None:
+    """Shown, left out, not counted, and taken back."""
+    pst = tango.DeviceProxy(system.trl("pst"))
+    pst.script = json.dumps({"*": {"outcome": "failed"}})
+    (code,), (text,) = subarray.command_inout("TakeOutOfService", "nobody")
+    assert code == ResultCode.REJECTED
+    assert "found 'nobody'; expected one of cbf, pst" in text
+    subarray.command_inout("TakeOutOfService", "pst")
+    assert subarray.childrenOutOfService == ("pst",)
+    with LrcDevice(system.trl("subarray-01")) as device:
+        outcome = device.invoke("AssignResources", "{}").wait(10)
+        assert outcome is not None
+        assert outcome.is_ok
+
+        pst.script = "{}"
+        subarray.command_inout("ReturnToService", "pst")
+        assert subarray.childrenOutOfService == ()
+        before = len(pst.lrcFinished)
+        assert device.invoke("AssignResources", "{}").wait(10)
+        wait_until(lambda: len(pst.lrcFinished) > before)
+
+
+def test_a_dead_child_is_named_in_the_health(
+    system: System, subarray: tango.DeviceProxy, wait_until: Callable[..., None]
+) -> None:
+    """Last, because it stays dead."""
+    process = next(process for process in system.processes if process.name == "pst")
+    process.signal(signal.SIGKILL)
+
+    wait_until(lambda: "health/leaf/pst" in info(subarray), seconds=20)
+
+    assert info(subarray)["health/leaf/pst"][0].startswith("cannot be reached: ")
