@@ -10,12 +10,22 @@ from pydantic import ValidationError
 
 from milonga.deploy._topology_checks import check_relations
 from milonga.deploy._topology_commands import check_commands
-from milonga.deploy._topology_models import Controller, Device, Leaf, Subarray, TopologyFile
+from milonga.deploy._topology_models import (
+    Controller,
+    Device,
+    External,
+    Leaf,
+    Member,
+    Subarray,
+    TopologyFile,
+)
 from milonga.deploy._topology_words import expected_one_of, shape_problems
 from milonga.deploy._yaml_marks import Problem, read_yaml
 from milonga.errors import TopologyError
 
 __all__ = ["DeviceEntry", "ServerEntry", "Topology", "TopologyProblems"]
+
+_Child = Device | External
 
 
 class TopologyProblems(TopologyError):
@@ -195,7 +205,9 @@ class Topology:
 
     def device_properties(self) -> dict[str, DeviceEntry]:
         """Give what the Tango database has to know, by Tango device name."""
-        members = {member.name: member for member in (*self._file.leaves, *self._file.subarrays)}
+        file = self._file
+        listed: tuple[_Child, ...] = (*file.leaves, *file.subarrays, *file.external)
+        members = {child.name: child for child in listed}
         entries = [self._leaf(leaf) for leaf in self._file.leaves]
         subarrays = sorted(self._file.subarrays, key=self._height)
         entries += [self._subarray(subarray, members) for subarray in subarrays]
@@ -224,14 +236,14 @@ class Topology:
             properties["Script"] = [json.dumps(script)]
         return self._entry(leaf.name, leaf.class_, leaf, properties)
 
-    def _subarray(self, subarray: Subarray, members: Mapping[str, Device]) -> DeviceEntry:
+    def _subarray(self, subarray: Subarray, members: Mapping[str, _Child]) -> DeviceEntry:
         properties = self._common(subarray)
         properties["SubID"] = [str(subarray.id)]
         properties["Children"] = [_child_text(name, members[name]) for name in subarray.children]
         properties |= _commands(self._file.command_map.subarray, self._file.policies.subarray)
         return self._entry(subarray.name, subarray.class_, subarray, properties)
 
-    def _controller(self, controller: Controller, members: Mapping[str, Device]) -> DeviceEntry:
+    def _controller(self, controller: Controller, members: Mapping[str, _Child]) -> DeviceEntry:
         listed = controller.children
         if listed is None:
             adopted = {name for entry in self._file.subarrays for name in entry.children}
@@ -259,9 +271,13 @@ class Topology:
         return DeviceEntry(name, device.device, class_name, device.server, properties | own)
 
 
-def _child_text(name: str, child: Device) -> str:
-    groups = list(getattr(child, "groups", ()))
-    return json.dumps({"name": name, "trl": child.device, "groups": groups})
+def _child_text(name: str, child: _Child) -> str:
+    spec: dict[str, Any] = {"name": name, "trl": child.device}
+    spec["groups"] = list(getattr(child, "groups", ()))
+    if isinstance(child, Member):
+        treatment = {"kind", "until", "skip_when_reached"}
+        spec |= child.model_dump(mode="json", include=treatment, exclude_defaults=True)
+    return json.dumps(spec)
 
 
 def _commands(command_map: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -17,6 +17,9 @@ from milonga.deploy._yaml_marks import MarkedData, Path, Problem
 __all__ = ["Node", "check_relations", "nodes_of"]
 
 
+_SECTIONS = (("subarrays", "subarray"), ("leaves", "leaf"), ("external", "leaf"))
+
+
 @dataclass(frozen=True)
 class Node:
     """A device of the file, as far as it can be read."""
@@ -50,6 +53,8 @@ def check_relations(marked: MarkedData) -> list[Problem]:
     def complain(path: Path, text: str) -> None:
         problems.append(marked.problem(path, text))
 
+    if not any(node.kind in {"controller", "subarray"} for node in nodes):
+        complain((), "found neither controller nor subarrays, expected at least one of them")
     _unique(nodes, marked, complain)
     _classes(nodes, marked.data, complain)
     _parents(nodes, marked, complain)
@@ -66,7 +71,7 @@ def nodes_of(data: Mapping[str, Any]) -> Iterator[Node]:
     controller = data.get("controller")
     if isinstance(controller, dict):
         yield _node("controller", ("controller",), controller, "controller")
-    for section, kind in (("subarrays", "subarray"), ("leaves", "leaf")):
+    for section, kind in _SECTIONS:
         entries = data.get(section)
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict):

@@ -5,7 +5,16 @@ What one field may hold is said here; what fields say about each other is in `_t
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
+
+from milonga.tasks import UntilSpec
 
 __all__ = [
     "CLASSES",
@@ -14,7 +23,9 @@ __all__ = [
     "Controller",
     "Defaults",
     "Device",
+    "External",
     "Leaf",
+    "Member",
     "Policies",
     "ScriptStep",
     "Server",
@@ -22,7 +33,13 @@ __all__ = [
     "TopologyFile",
 ]
 
-CLASSES = ("MilongaController", "MilongaSubarray", "LeafSimulator")
+CLASSES = (
+    "MilongaController",
+    "MilongaSubarray",
+    "LeafSimulator",
+    "MotorSimulator",
+    "DetectorSimulator",
+)
 """Device classes that `python -m milonga.devices` serves."""
 
 MAX_DEVICES = 10_000
@@ -31,6 +48,12 @@ MAX_DEVICES = 10_000
 _PART = r"[A-Za-z0-9_.\-]+"
 
 Trl = Annotated[str, StringConstraints(pattern=rf"^{_PART}/{_PART}/{_PART}$", max_length=255)]
+AnyTrl = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(tango://{_PART}:[0-9]+/)?{_PART}/{_PART}/{_PART}(#dbase=no)?$", max_length=255
+    ),
+]
 Name = Annotated[str, StringConstraints(pattern=rf"^{_PART}$", max_length=100)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -89,20 +112,48 @@ class Subarray(Device):
 
 
 class ScriptStep(_Model):
-    """How a simulated leaf answers one command."""
+    """How a simulated leaf answers one command; the same as `milonga.devices` takes."""
 
-    duration: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    steps: Annotated[int, Field(ge=0, le=1000)] | None = None
+    duration: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] | None = None
+    steps: Annotated[int, Field(ge=0, le=100)] | None = None
     outcome: Literal["ok", "failed", "rejected", "fault", "refused", "never"] | None = None
     message: str | None = None
 
 
-class Leaf(Device):
+class Member(_Model):
+    """How a parent treats a device.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Groups that it belongs to, by which command maps and policies name it.
+    kind : {"auto", "lrc", "state", "plain"}
+        How its commands are followed; "auto" finds out when the device is reached.
+    until : dict
+        For a device that knows no long-running commands: by command, the attribute and the values
+        with which the work is over.
+    skip_when_reached : bool
+        Whether a command is left out that leads to where the device already is.
+    """
+
+    groups: Names = ()
+    kind: Literal["auto", "lrc", "state", "plain"] = "auto"
+    until: dict[Name, UntilSpec] = Field(default_factory=dict)
+    skip_when_reached: bool = True
+
+
+class External(Member):
+    """A device of somebody else, which is commanded but neither registered nor started."""
+
+    name: Name
+    device: AnyTrl
+
+
+class Leaf(Member, Device):
     """A device that does the work, or simulates it."""
 
     name: Name
     class_: str = Field("LeafSimulator", alias="class")
-    groups: Names = ()
     script: dict[str, ScriptStep] = Field(default_factory=dict)
 
 
@@ -143,12 +194,6 @@ class Policies(_Model):
 
 
 # pydantic's own length limits count valid items only, and would blame the list for a bad item
-def _some(entries: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not entries:
-        raise ValueError("at least one")
-    return entries
-
-
 def _not_many(entries: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(entries) > MAX_DEVICES:
         raise ValueError(f"at most {MAX_DEVICES}")
@@ -162,9 +207,8 @@ class TopologyFile(_Model):
     description: str = ""
     defaults: Defaults = Defaults()
     controller: Controller | None = None
-    subarrays: Annotated[
-        tuple[Subarray, ...], Field(strict=False), AfterValidator(_some), AfterValidator(_not_many)
-    ]
+    subarrays: Annotated[tuple[Subarray, ...], Field(strict=False), AfterValidator(_not_many)] = ()
+    external: Annotated[tuple[External, ...], Field(strict=False), AfterValidator(_not_many)] = ()
     leaves: Annotated[tuple[Leaf, ...], Field(strict=False), AfterValidator(_not_many)] = ()
     servers: dict[Name, Server] = Field(default_factory=dict)
     command_map: CommandMaps = CommandMaps()

@@ -108,7 +108,7 @@ def test_a_subarray_needs_no_controller() -> None:
             "server: central",
             "server: central, class: MilongaControler",
             "top.yaml:3: controller.class: found 'MilongaControler', expected one of "
-            "MilongaController, MilongaSubarray, LeafSimulator",
+            "MilongaController, MilongaSubarray, LeafSimulator, MotorSimulator, DetectorSimulator",
             id="unknown class",
         ),
         pytest.param(
@@ -189,7 +189,8 @@ def test_a_subarray_needs_no_controller() -> None:
             "groups: [cbf]",
             "group: [cbf]",
             "top.yaml:10: leaves[0].group: unknown field; found 'group', expected one of "
-            "name, device, server, timeout, properties, class, groups, script",
+            "name, device, server, timeout, properties, groups, kind, until, skip_when_reached, "
+            "class, script",
             id="unknown field",
         ),
         pytest.param(
@@ -231,7 +232,9 @@ def test_a_system_without_subarrays_is_refused() -> None:
     """The list is there, but empty."""
     found = problems_of("name: x\nsubarrays: []\n")
 
-    assert found == ["top.yaml:2: subarrays: found [], expected at least one"]
+    assert found == [
+        "top.yaml:1: found neither controller nor subarrays, expected at least one of them"
+    ]
 
 
 def test_a_circle_of_subarrays_is_found() -> None:
@@ -306,3 +309,25 @@ def test_a_missing_file_is_a_topology_error(tmp_path: Path) -> None:
     """The same error tree as for a file with mistakes."""
     with pytest.raises(TopologyProblems, match=r"no\.yaml: cannot be read: No such file"):
         Topology.load(tmp_path / "no.yaml")
+
+
+def test_a_controller_commands_devices_of_others_without_any_subarray() -> None:
+    """They are children, but neither registered nor started."""
+    topology = Topology.from_text(
+        """
+name: beam
+controller: {device: beam/control/0, server: one, children: [pump, gate]}
+external:
+  - name: pump
+    device: tango://127.0.0.1:9999/vac/pump/1
+    kind: state
+    until: {On: {reached: [ON], timeout: 20.0}}
+  - {name: gate, device: vac/gate/1, groups: [gates]}
+"""
+    )
+
+    (entry,) = topology.devices
+    pump, gate = (json.loads(line) for line in entry.properties["Children"])
+    assert pump["kind"] == "state"
+    assert pump["until"] == {"On": {"reached": ["ON"], "timeout": 20.0}}
+    assert gate == {"name": "gate", "trl": "vac/gate/1", "groups": ["gates"]}
