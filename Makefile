@@ -44,6 +44,7 @@ lint: venv  ## lint, strict types and import directions
 bench: venv  ## print the benchmarks: times, and ratios to a floor measured in the same run
 	$(BIN)/python -m benchmarks.tracker
 	$(BIN)/python -m benchmarks.command
+	$(BIN)/python -m benchmarks.records
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .venv-pure build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

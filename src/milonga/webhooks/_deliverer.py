@@ -1,0 +1,232 @@
+"""The one thread that calls hooks."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import httpx
+
+from milonga.errors import WebhookRefused
+from milonga.webhooks._outbox import Message, Outbox
+from milonga.webhooks._request import DeliverySettings, HookGone, new_client, send
+from milonga.webhooks._targets import LOOPBACK_ONLY, TargetPolicy
+
+__all__ = ["DelivererStatistics", "WebhookDeliverer"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DelivererStatistics:
+    """Counters of a deliverer.
+
+    Parameters
+    ----------
+    delivered, failed : int
+        Messages that arrived, and rounds of tries after which one had not.
+    given_up, refused : int
+        Messages that were too old or whose hook is gone, and such whose address is not allowed.
+    outbox_errors : int
+        How often the outbox could not be used.
+    """
+
+    delivered: int = 0
+    failed: int = 0
+    given_up: int = 0
+    refused: int = 0
+    outbox_errors: int = 0
+
+
+class WebhookDeliverer:
+    """Delivers the messages of an outbox, each at least once and in order for each task.
+
+    A message leaves the outbox after the receiver's success: when this process or the receiver
+    dies in between it is sent again, so receivers skip a ``sequence`` that they have seen.
+
+    Parameters
+    ----------
+    outbox : Outbox
+        The messages.
+    secret : bytes or callable, optional
+        Signs the messages; a callable gives the secret for a hook, or None.
+    targets : TargetPolicy, optional
+        Which addresses may be called. They are checked when a message leaves as well: the list
+        may have become shorter since somebody subscribed.
+    settings : DeliverySettings, optional
+        How hard to try.
+    clock : callable, optional
+        Time of day, aware and in UTC; it must agree with the outbox.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        secret: bytes | Callable[[str], bytes | None] | None = None,
+        targets: TargetPolicy = LOOPBACK_ONLY,
+        settings: DeliverySettings | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._outbox = outbox
+        self._secret = secret
+        self._targets = targets
+        self._settings = settings or DeliverySettings()
+        self._clock = clock
+        self._counts = DelivererStatistics()
+        self._closing = False
+        self._outbox_fails = False
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken: asyncio.Event | None = None
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()), name="milonga-webhooks", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def statistics(self) -> DelivererStatistics:
+        """Return the counters."""
+        return self._counts
+
+    def wake(self, *_: object) -> None:
+        """Say that there is something in the outbox; from any thread, returns at once."""
+        with self._lock:
+            loop, woken = self._loop, self._woken
+            if loop is not None and woken is not None:
+                loop.call_soon_threadsafe(woken.set)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """End the thread after the requests that are on their way; return whether it has ended.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait. What is left stays in the outbox for the next start.
+        """
+        self._closing = True
+        self.wake()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # The thread
+
+    async def _run(self) -> None:
+        woken = asyncio.Event()
+        with self._lock:
+            self._loop, self._woken = asyncio.get_running_loop(), woken
+        try:
+            async with new_client(self._settings) as client:
+                await self._serve(client, woken)
+        finally:
+            with self._lock:
+                self._loop = self._woken = None
+
+    async def _serve(self, client: httpx.AsyncClient, woken: asyncio.Event) -> None:
+        under_way: set[asyncio.Task[None]] = set()
+        while not self._closing:
+            woken.clear()
+            room = self._settings.at_once - len(under_way)
+            for message in self._take(room):
+                task = asyncio.create_task(self._deliver(client, message))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                # What comes next for this hook may be due now.
+                task.add_done_callback(lambda _: woken.set())
+            await self._sleep(woken, len(under_way))
+        await asyncio.gather(*under_way)
+
+    def _take(self, limit: int) -> list[Message]:
+        try:
+            taken = [*self._outbox.take(limit)] if limit > 0 else []
+        except Exception:
+            self._outbox_fails = True
+            self._count(outbox_errors=1)
+            _logger.exception("the outbox of webhooks cannot be read")
+            return []
+        self._outbox_fails = False
+        return taken
+
+    async def _sleep(self, woken: asyncio.Event, under_way: int) -> None:
+        seconds = self._settings.look_every
+        if under_way < self._settings.at_once and not self._outbox_fails:
+            seconds = min(seconds, self._until_next())
+        try:
+            await asyncio.wait_for(woken.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _until_next(self) -> float:
+        try:
+            due = self._outbox.next_due()
+        except Exception:
+            self._count(outbox_errors=1)
+            _logger.exception("the outbox of webhooks cannot be read")
+            return self._settings.look_every
+        if due is None:
+            return self._settings.look_every
+        return max(0.0, (due - self._clock()).total_seconds())
+
+    async def _deliver(self, client: httpx.AsyncClient, message: Message) -> None:
+        try:
+            await self._try(client, message)
+        except Exception:
+            # The lease runs out, and the message is sent again: at least once.
+            self._count(outbox_errors=1)
+            _logger.exception("message %d to a webhook: its end cannot be noted", message.id)
+
+    async def _try(self, client: httpx.AsyncClient, message: Message) -> None:
+        try:
+            self._targets.check(message.webhook_href)
+            await send(
+                client,
+                message,
+                secret=self._secret_for(message.webhook_href),
+                settings=self._settings,
+                now=self._clock,
+            )
+        except WebhookRefused as error:
+            self._give_up(message, str(error))
+            self._count(refused=1)
+        except HookGone as error:
+            self._give_up(message, str(error))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            self._put_off(message, f"{type(error).__name__}: {error}")
+        else:
+            self._outbox.delivered([message.id])
+            self._count(delivered=1)
+
+    def _secret_for(self, href: str) -> bytes | None:
+        return self._secret(href) if callable(self._secret) else self._secret
+
+    def _put_off(self, message: Message, error: str) -> None:
+        now = self._clock()
+        self._count(failed=1)
+        if now - message.created_at >= timedelta(seconds=self._settings.give_up_after):
+            self._give_up(message, f"too old; last: {error}")
+            return
+        wait = timedelta(seconds=self._settings.wait_after(message.attempts))
+        self._outbox.failed(message.id, error, now + wait)
+
+    def _give_up(self, message: Message, why: str) -> None:
+        _logger.warning(
+            "webhook %s: message %d about %s given up: %s",
+            *(message.webhook_href, message.id, message.uid, why),
+        )
+        self._outbox.given_up(message.id)
+        self._count(given_up=1)
+
+    def _count(self, **more: int) -> None:
+        """Add to the counters; only in the deliverer's thread."""
+        counts = self._counts
+        self._counts = replace(
+            counts, **{name: getattr(counts, name) + number for name, number in more.items()}
+        )

@@ -1,0 +1,298 @@
+"""Stores for tests: each on SQLite and, where it can be had, on a private PostgreSQL."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from milonga.records import (
+    NewTask,
+    Recorder,
+    RecordStore,
+    Situation,
+    StoreSettings,
+    latest_version,
+)
+from milonga.records._tables import Base
+
+USER = "postgres"
+
+
+class NoPostgreSQL(Exception):
+    """There is no PostgreSQL that tests can use; the text says why."""
+
+
+def programs() -> Path:
+    """Return the folder of ``initdb`` and ``pg_ctl``, the newest if there are several."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder in folders:
+        if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
+            return folder
+    raise NoPostgreSQL("initdb and pg_ctl were not found")
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A server that trusts everybody on this machine, and forgets everything at its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data = folder / "data"
+        self._programs = programs()
+        self._as_user = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            if shutil.which("runuser") is None:
+                raise NoPostgreSQL("root needs runuser to start it")
+            self._as_user = ["runuser", "-u", USER, "--"]
+            shutil.chown(folder, USER)
+        self.port = free_port()
+
+    def start(self) -> None:
+        """Make the data, and start the server."""
+        self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", USER, "--no-sync")
+        options = (
+            f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self._folder} "
+            "-c fsync=off -c max_connections=50"
+        )
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        """Stop the server at once, if it runs."""
+        with contextlib.suppress(NoPostgreSQL):
+            self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def restart(self) -> None:
+        """Start the server again after `stop`."""
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self._folder} -c fsync=off"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-o", options, "-w", "start")
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the URL of a database."""
+        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._programs / program), *arguments]
+        # Output to a file: a server that is started keeps a pipe open, and the wait would not end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                timeout=60,
+                check=False,
+            )
+            output.seek(0)
+            if done.returncode != 0:
+                raise NoPostgreSQL(f"{program}: {output.read().decode(errors='replace')[-500:]}")
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """Give a server, and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="milonga-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = Server(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+class Clock:
+    """A time of day that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+class Databases:
+    """Gives each test a database of its own, which has the tables already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    def new(self) -> str:
+        """Return the URL of a fresh database with tables."""
+        raise NotImplementedError
+
+    def empty(self) -> str:
+        """Return the URL of a fresh database without tables."""
+        raise NotImplementedError
+
+
+class SQLiteFiles(Databases):
+    """Files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._template = folder / "template.db"
+        RecordStore(self._template).close()
+
+    def new(self) -> str:
+        """Copy the file with the tables."""
+        path = self._folder / f"{next(self._numbers)}.db"
+        shutil.copy(self._template, path)
+        return f"sqlite:///{path}"
+
+    def empty(self) -> str:
+        """Name a file that is not there."""
+        return f"sqlite:///{self._folder / f'{next(self._numbers)}.db'}"
+
+
+class PostgreSQLDatabases(Databases):
+    """Databases of one server."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        super().__init__(folder)
+        self._server = server
+        self._url = self.empty()
+        RecordStore(self._url).close()
+
+    def new(self) -> str:
+        """Empty the tables of the one database that all tests share, which takes least time."""
+        tables = sql.SQL(", ").join(map(sql.Identifier, Base.metadata.tables))
+        with psycopg.connect(self._url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+            connection.execute("UPDATE alembic_version SET version_num = %s", [latest_version()])
+        return self._url
+
+    def empty(self) -> str:
+        """Make an empty database."""
+        return self._create(f"test_{next(self._numbers)}")
+
+    def _create(self, name: str) -> str:
+        host = f"host=127.0.0.1 port={self._server.port} user={USER} dbname=postgres"
+        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        with psycopg.connect(host, autocommit=True) as connection:
+            connection.execute(statement)
+        return self._server.url(name)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """Give a PostgreSQL server; the test is skipped where there is none."""
+    try:
+        with running_server() as server:
+            yield server
+    except NoPostgreSQL as error:
+        pytest.skip(f"no PostgreSQL: {error}")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """Give databases of one kind."""
+    folder = tmp_path_factory.mktemp(f"stores-{request.param}")
+    if request.param == "sqlite":
+        return SQLiteFiles(folder)
+    return PostgreSQLDatabases(folder, request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture(scope="session")
+def new_server() -> Callable[[], contextlib.AbstractContextManager[Server]]:
+    """Give a server that the test may stop."""
+    return running_server
+
+
+@pytest.fixture
+def url(databases: Databases) -> str:
+    """Give the URL of a fresh database with tables."""
+    return databases.new()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a time of day that the test sets."""
+    return Clock()
+
+
+@pytest.fixture
+def open_store(url: str) -> Iterator[Callable[..., RecordStore]]:
+    """Open the test's database, as often as the test likes."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(clock: Clock | None = None, **settings: Any) -> RecordStore:
+            more = {"clock": clock} if clock is not None else {}
+            return stack.enter_context(RecordStore(url, StoreSettings(**settings), **more))
+
+        yield open_it
+
+
+@pytest.fixture
+def store(open_store: Callable[..., RecordStore]) -> RecordStore:
+    """Give a store."""
+    return open_store()
+
+
+@pytest.fixture
+def recorder(store: RecordStore) -> Iterator[Recorder]:
+    """Give a recorder that writes to the store."""
+    with Recorder(store, "srv/1") as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def timed(open_store: Callable[..., RecordStore], clock: Any) -> RecordStore:
+    """Give a store with the test's clock."""
+    return open_store(clock)
+
+
+@pytest.fixture
+def tell(timed: RecordStore, clock: Any) -> Any:
+    """Write down what happened, a second after the other."""
+    with Recorder(timed, "srv/1") as recorder:
+
+        def tell(uid: str, situation: Situation | None = None, text: str = "", **more: Any) -> None:
+            clock.advance(1)
+            if situation is None:
+                parent, _, name = uid.rpartition("/")
+                columns = {"task_name": name, "parent_uid": parent or None} | more
+                recorder.open(NewTask(uid=uid, **columns))
+            else:
+                recorder.finish(uid, situation, text, **more)
+            assert recorder.flush(10)
+
+        yield tell
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Whoever starts a thread ends it."""
+    yield
+    left = [one.name for one in threading.enumerate() if one.name == "milonga-records"]
+    assert left == []

@@ -1,0 +1,107 @@
+"""Records leave: as JSON lines, as CSV, or for good."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from milonga.records import (
+    CSV_COLUMNS,
+    FileStore,
+    RecordStore,
+    Retention,
+    Situation,
+    TaskFilter,
+    export_csv,
+    export_jsonl,
+    find_page,
+    retain,
+)
+
+Tell = Callable[..., None]
+
+
+def uids(store: RecordStore, **wanted: Any) -> list[str]:
+    """Return the names of the tasks on a page."""
+    with store.reading() as session:
+        return [task.uid for task in find_page(session, TaskFilter(**wanted)).tasks]
+
+
+def test_records_are_exported_as_json_lines(timed: RecordStore, tell: Tell) -> None:
+    """Export: oldest first, each line for itself."""
+    tell("c1", data={"ü": [1]}, parameters='{"a": 1}')
+    tell("c1/leaf")
+    tell("c1", Situation.FAILED, "because\nof that")
+    stream = io.StringIO()
+
+    assert export_jsonl(timed, stream) == 2
+
+    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [row["uid"] for row in rows] == ["c1", "c1/leaf"]
+    assert rows[0]["data"] == {"ü": [1]}
+    assert rows[0]["message"] == "because\nof that"
+    assert rows[1]["parent"] == rows[1]["root"] == "c1"
+
+
+def test_records_are_exported_as_csv(timed: RecordStore, tell: Tell) -> None:
+    """Export: texts with commas and newlines stay in their cell."""
+    tell("c1")
+    tell("c1", Situation.FAILED, 'because, "of"\nthat')
+    stream = io.StringIO()
+
+    assert export_csv(timed, stream, TaskFilter(status="FAILURE")) == 1
+
+    (row,) = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert tuple(row) == CSV_COLUMNS
+    assert row["message"] == 'because, "of"\nthat'
+
+
+# Retention
+
+
+def test_old_commands_go_and_running_ones_stay(timed: RecordStore, tell: Tell, clock: Any) -> None:
+    """QE-11, C-11: a command goes with its tree, unless something in it still runs."""
+    for uid in ("old", "old/leaf", "half", "half/leaf", "open", "new"):
+        tell(uid)
+    for uid in ("old/leaf", "old", "half", "open/x"):
+        tell(uid, Situation.DONE)
+    clock.advance(1000)
+    tell("new", Situation.DONE)
+
+    assert retain(timed, Retention(max_age=500)) == 1
+
+    assert sorted(uids(timed, roots_only=False)) == ["half", "half/leaf", "new", "open"]
+
+
+def test_too_many_commands_lose_the_oldest(timed: RecordStore, tell: Tell) -> None:
+    """QE-11: a bound on their number."""
+    for number in range(5):
+        tell(f"c{number}")
+    for number in (1, 2, 3, 4):
+        tell(f"c{number}", Situation.DONE)
+
+    assert retain(timed, Retention(max_count=3, batch=1)) == 2
+
+    assert uids(timed) == ["c4", "c3", "c0"]
+
+
+def test_too_large_commands_go_and_their_files_first(
+    timed: RecordStore, tell: Tell, tmp_path: Path
+) -> None:
+    """QE-11: a bound on bytes; whoever's files cannot be deleted stays."""
+    files = FileStore.local(timed, tmp_path)
+    for number in range(3):
+        tell(f"c{number}")
+        files.persist_task_result(f"c{number}", b"x" * 100_000, "data", "d")
+        tell(f"c{number}", Situation.DONE)
+
+    def refuse(file: Any) -> None:
+        raise OSError("busy")
+
+    assert retain(timed, Retention(max_bytes=250_000), refuse) == 0
+    assert retain(timed, Retention(max_bytes=250_000), files.delete) == 1
+
+    assert uids(timed) == ["c2", "c1"]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
