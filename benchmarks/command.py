@@ -7,6 +7,10 @@ The floor of one level is a command of a bare pytango device that pushes one str
 floor of two levels is a bare parent that sends the same command to four bare children, one after
 the other, and pushes its event when it has theirs. Milonga's figures are from the call of a no-op
 command to its final ``_lrcEvent``, seen by the same kind of client.
+
+Throughput is that of one level: commands of a client that waits for each end, and of one that
+calls many and then waits for all. The server's CPU time is that of its process, while a client
+that waits for each end calls.
 """
 
 import argparse
@@ -20,6 +24,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import tango
 
@@ -30,13 +37,20 @@ CHILDREN = 4
 ROUND = 50
 """Commands in a row of one kind, before the next kind has its turn."""
 
+BURST = 300
+"""Commands that are called at once."""
+
+PATIENCE = 30.0
+"""Seconds to wait for the ends of a burst; what has not come by then is lost."""
+
 TOPOLOGY = """
 name: benchmark
 subarrays:
   - {device: bench/subarray/1, id: 1, server: parent, children: [leaf-1, leaf-2, leaf-3, leaf-4]}
 leaves:
 """ + "".join(
-    f"  - {{name: leaf-{n}, device: bench/leaf/{n}, server: leaf-{n}}}\n"
+    f"  - {{name: leaf-{n}, device: bench/leaf/{n}, server: leaf-{n},"
+    f" properties: {{MaxQueuedTasks: 512}}}}\n"
     for n in range(1, CHILDREN + 1)
 )
 
@@ -72,6 +86,17 @@ class Watch:
             self._ended.clear()
         return time.perf_counter() - start
 
+    def burst(self, size: int) -> tuple[float, int]:
+        """Call many commands; return the seconds to the last end, and how many never came."""
+        start = time.perf_counter()
+        called = {self._call(self._proxy, self._count + number) for number in range(1, size + 1)}
+        self._count += size
+        with self._news:
+            self._news.wait_for(lambda: called <= self._ended, timeout=PATIENCE)
+            lost = len(called - self._ended)
+            self._ended.clear()
+        return time.perf_counter() - start, lost
+
     def close(self) -> None:
         """End the subscription."""
         self._proxy.unsubscribe_event(self._subscription)
@@ -105,8 +130,8 @@ def lrc_has_ended(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def raw_servers() -> Iterator[tuple[str, str]]:
-    """Run a bare parent and its children; yield the locators of parent and first child."""
+def raw_servers() -> Iterator[tuple[str, str, int]]:
+    """Run a bare parent and its children; yield locators of parent and first child, its process."""
     ports = [_free_port() for _ in range(CHILDREN + 1)]
     locators = [f"tango://127.0.0.1:{port}/raw/leaf/{n}#dbase=no" for n, port in enumerate(ports)]
     processes = []
@@ -127,7 +152,7 @@ def raw_servers() -> Iterator[tuple[str, str]]:
             )
             _await(locators[n])
         tango.DeviceProxy(locators[0]).command_inout("Connect")
-        yield locators[0], locators[1]
+        yield locators[0], locators[1], processes[-2].pid
     finally:
         for process in processes:
             process.terminate()
@@ -147,9 +172,47 @@ def figures(floor: list[float], times: list[float]) -> dict[str, float]:
     }
 
 
-def measure(rounds: int) -> dict[str, dict[str, float]]:
-    """Measure floor and Milonga in turn, at one level and at two."""
-    with raw_servers() as (raw_parent, raw_leaf), System(Topology.from_text(TOPOLOGY)) as system:
+@dataclass
+class Throughput:
+    """Many commands of one device, in rounds."""
+
+    watch: Watch
+    pid: int
+    called: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    bursts: list[float] = field(default_factory=list)
+    lost: int = 0
+
+    def round(self) -> None:
+        """Call a round one after the other, then a burst."""
+        cpu, start = _cpu_seconds(self.pid), time.perf_counter()
+        for _ in range(2 * ROUND):
+            self.watch.once()
+        self.seconds += time.perf_counter() - start
+        self.cpu += _cpu_seconds(self.pid) - cpu
+        self.called += 2 * ROUND
+        seconds, lost = self.watch.burst(BURST)
+        self.bursts.append(seconds)
+        self.lost += lost
+
+    def figures(self) -> dict[str, float]:
+        """Sum up the rounds."""
+        return {
+            "sequential_per_s": round(self.called / self.seconds, 1),
+            "burst_per_s": round(BURST / statistics.median(self.bursts), 1),
+            "burst_lost": self.lost,
+            "cpu_ms_per_command": round(self.cpu / self.called * 1e3, 3),
+        }
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """Measure floor and Milonga in turn: times at one level and at two, throughput at one."""
+    with (
+        raw_servers() as (raw_parent, raw_leaf, raw_pid),
+        System(Topology.from_text(TOPOLOGY)) as system,
+    ):
+        leaf_pid = next(each.pid for each in system.processes if each.name == "leaf-1")
         trls = [system.trl("subarray-01"), *(system.trl(f"leaf-{n}") for n in range(1, 5))]
         _switch_on(trls[0])
         watches = {
@@ -159,18 +222,25 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
             "two": Watch(trls[0], "_lrcEvent", call_lrc, lrc_has_ended),
         }
         times: dict[str, list[float]] = {name: [] for name in watches}
+        floor = Throughput(watches["one raw"], raw_pid)
+        milonga = Throughput(watches["one"], leaf_pid or 0)
         try:
             for number in range(rounds + 1):
                 for name, watch in watches.items():
                     series = [watch.once() for _ in range(ROUND)]
                     if number:  # the first round warms up
                         times[name] += series
+            for _ in range(rounds):
+                floor.round()
+                milonga.round()
         finally:
             for watch in watches.values():
                 watch.close()
     return {
         "one_level": figures(times["one raw"], times["one"]),
         "two_level": figures(times["two raw"], times["two"]),
+        **milonga.figures(),
+        "floor": floor.figures(),
     }
 
 
@@ -185,11 +255,15 @@ def main() -> None:
         print(json.dumps(result))
         return
     print(f"{'':10}{'floor':>10}{'p99':>10}{'Milonga':>10}{'p99':>10}{'ratio':>8}")
-    for name, row in result.items():
+    for name in ("one_level", "two_level"):
+        row = result[name]
         print(
             f"{name:10}{row['floor_ms']:8.3f}ms{row['floor_p99_ms']:8.3f}ms"
             f"{row['median_ms']:8.3f}ms{row['p99_ms']:8.3f}ms{row['ratio']:8.2f}"
         )
+    print(f"\n{'':20}{'floor':>10}{'Milonga':>10}")
+    for name, floor in result["floor"].items():
+        print(f"{name:20}{floor:10}{result[name]:10}")
 
 
 def _switch_on(trl: str) -> None:
@@ -197,6 +271,12 @@ def _switch_on(trl: str) -> None:
     proxy.command_inout("On")
     while proxy.state() is not tango.DevState.ON:
         time.sleep(0.05)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time of all threads of a process; to the nanosecond where there is one."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text("ascii").split()[0]) for task in tasks) / 1e9
 
 
 def _free_port() -> int:

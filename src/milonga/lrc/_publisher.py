@@ -107,10 +107,11 @@ class Publisher:
             push = batch[0]
             version, value = self._last.get(push.attribute, (-1, None))
             is_news = push.version is None or push.version >= version
-            if is_news and push.value != value:
+            if is_news and push.value is None:
+                self._last[push.attribute] = (push.version or 0, None)
+            elif is_news and push.value != value:
                 try:
-                    if push.value is not None:
-                        self._push(push.attribute, push.value)
+                    self._push(push.attribute, push.value)
                 except Exception as error:  # noqa: BLE001 - Tango raises what it likes
                     self._tries += 1
                     if self._is_busy(error) and self._tries < self.MAX_TRIES:
@@ -118,7 +119,7 @@ class Publisher:
                     self._failed += 1
                     _log.exception("could not push %s", push.attribute)
                 else:
-                    self._sent += push.value is not None
+                    self._sent += 1
                     self._last[push.attribute] = (push.version or 0, push.value)
                 self._tries = 0
             batch.popleft()
