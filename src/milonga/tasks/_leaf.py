@@ -116,6 +116,13 @@ class LeafTask(BaseTask):
         yield self
 
     @property
+    def details(self) -> dict[str, Any]:
+        """What the work tells of itself beyond its updates, see `Subdivided`."""
+        with self._lock:
+            invocation, known = self._invocation, self._details
+        return known if invocation is None else _details_of(invocation)
+
+    @property
     def command_id(self) -> str | None:
         """The id that the target gave to the command; None while it is not known."""
         with self._lock:
@@ -124,9 +131,7 @@ class LeafTask(BaseTask):
 
     def snapshot(self) -> dict[str, Any]:
         """Return how the leaf stands, with what its work tells of itself."""
-        with self._lock:
-            invocation, known = self._invocation, self._details
-        return super().snapshot() | (known if invocation is None else _details_of(invocation))
+        return super().snapshot() | self.details
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -227,7 +232,7 @@ class LeafTask(BaseTask):
 
     def _release(self) -> None:
         with self._lock:
-            invocation, self._invocation = self._invocation, None
+            invocation = self._invocation
         if invocation is not None:
             self._let_go(invocation)
 
@@ -235,6 +240,7 @@ class LeafTask(BaseTask):
         command_id, details = invocation.command_id, _details_of(invocation)
         with self._lock:
             self._command_id, self._details = command_id, details
+            self._invocation = None
         self._guarded(invocation.close)
 
     def _guarded(self, request: Callable[[], None]) -> None:

@@ -267,7 +267,7 @@ def test_a_map_is_checked_against_children_and_methods():
     assert found == [
         f"On.policy.critical: found 'cfb', expected a child or group, one of {names}",
         f"On.tasks.fpga: found the unknown keyword 'fpga', expected a child or group, one of "
-        f"{names}, or one of the keys target, tasks, internal in it",
+        f"{names}, or one of the keys target, tasks, internal, plan in it",
         f"On.tasks.two.target: found 'pst02', expected a child or group, one of {names} or '*'",
         f"On.tasks.all.policy.optional: found 'pss', expected a child or group, one of {names}",
         "On.tasks.deep.tasks.m.internal: found 'chek', expected one of check",

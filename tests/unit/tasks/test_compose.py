@@ -5,7 +5,7 @@ import json
 import pytest
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.errors import CompositionError
+from milonga.errors import CommandMapError, CompositionError
 from milonga.tasks import (
     ChildSpec,
     CommandMap,
@@ -368,3 +368,81 @@ def test_where_all_are_to_succeed_the_name_of_a_node_makes_no_quorum(stage):
     outcome = run(stage, composed(tasks), pst01="succeeds", pst02="fails", pst03="fails")
 
     assert "success" not in outcome["result"][1]
+
+
+class Procedure:
+    """A plan on its way, which tells of its parts."""
+
+    command_id = None
+
+    def __init__(self, argument: str | None) -> None:
+        self.argument = argument
+        self.aborted = self.closed = False
+        self.on_update = None
+
+    def __call__(self, _context, on_update):
+        """Start."""
+        self.on_update = on_update
+        return self
+
+    def abort(self):
+        """Ask for the end."""
+        self.aborted = True
+
+    def close(self):
+        """Listen no more."""
+        self.closed = True
+
+    def details(self):
+        """Return runs and parts."""
+        return {"run_uids": ["u1"], "children": [{"name": "part"}]}
+
+
+def test_a_plan_is_a_leaf_that_tells_of_its_parts(stage):
+    """IN-03: its snapshot has what the plan says of itself, while it runs and afterwards."""
+    made = []
+
+    def factory(argument):
+        made.append(Procedure(argument))
+        return made[-1]
+
+    root = composed({"x": {"plan": "tune"}}, '{"a": 1}', plans={"tune": factory})
+    root.start(stage.context)
+    stage.settle()
+    (procedure,) = made
+    (node,) = root.snapshot()["children"]
+    assert procedure.argument == '{"a": 1}'
+    assert (node["type"], node["target"], node["run_uids"]) == ("plan", "tune", ["u1"])
+    assert node["children"] == [{"name": "part"}]
+
+    procedure.on_update(status=TaskStatus.COMPLETED, result=(ResultCode.OK, "done"))
+    stage.settle()
+
+    assert root.ended
+    assert procedure.closed
+    assert root.snapshot()["children"][0]["children"] == [{"name": "part"}]
+
+
+def test_a_plan_takes_the_arguments_that_the_map_gives_it():
+    """As JSON; a function of a module is allowed by being named in the map."""
+    given = []
+
+    def factory(argument):
+        given.append(argument)
+        return Procedure(argument)
+
+    tasks = {"x": {"plan": "site.plans:tune", "arguments": {"seconds": 2}}}
+
+    composed(tasks, plans={"site.plans:tune": factory})
+
+    assert given == ['{"seconds": 2}']
+
+
+def test_a_plan_that_is_not_on_the_list_is_told():
+    """Also by the composition, for a function that could not be loaded."""
+    with pytest.raises(CompositionError, match="found 'tune', expected module:function, or one of"):
+        composed({"x": {"plan": "tune"}}, plans={"scan": Procedure})
+    with pytest.raises(CompositionError, match="which the device has not"):
+        composed({"x": {"plan": "site.plans:tune"}})
+    with pytest.raises(CommandMapError, match="expected the name of a plan, or module:function"):
+        composed({"x": {"plan": "site.plans:"}})
