@@ -1,11 +1,18 @@
 """A running system for the tests that need one."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from milonga.deploy import System, Topology, examples_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _documents_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have devices that run plans keep their documents out of the working directory."""
+    os.environ["MILONGA_DATA"] = str(tmp_path_factory.mktemp("documents"))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from milonga.deploy._topology_models import (
     External,
     Leaf,
     Member,
+    PlanDevice,
+    Planner,
     Subarray,
     TopologyFile,
 )
@@ -208,7 +210,8 @@ class Topology:
         file = self._file
         listed: tuple[_Child, ...] = (*file.leaves, *file.subarrays, *file.external)
         members = {child.name: child for child in listed}
-        entries = [self._leaf(leaf) for leaf in self._file.leaves]
+        entries = [self._plan_device(entry) for entry in file.plan_devices if entry.server]
+        entries += [self._leaf(leaf) for leaf in self._file.leaves]
         subarrays = sorted(self._file.subarrays, key=self._height)
         entries += [self._subarray(subarray, members) for subarray in subarrays]
         if self._file.controller is not None:
@@ -227,6 +230,28 @@ class Topology:
             return ServerEntry(name)
         return ServerEntry(name, options.tango_name, options.command, options.environment)
 
+    @staticmethod
+    def _plan_device(entry: PlanDevice) -> DeviceEntry:
+        own = {key: _property_texts(value) for key, value in entry.properties.items()}
+        return DeviceEntry(entry.name, entry.device, entry.class_name, entry.server or "", own)
+
+    def _plans(self, device: Planner) -> dict[str, list[str]]:
+        """Give the properties of a device that runs plans."""
+        known = {entry.name: entry for entry in self._file.plan_devices}
+        names = device.plan_devices
+        if names is None:
+            names = tuple(known) if device.plans else ()
+        properties = {
+            "Plans": list(device.plans),
+            "PlanDevices": [
+                json.dumps({"name": name, "type": known[name].type, "trl": known[name].device})
+                for name in names
+            ],
+            "DataFolder": [device.data_folder] if device.data_folder else [],
+            "PlanTimeout": [repr(device.plan_timeout)] if device.plan_timeout else [],
+        }
+        return {name: lines for name, lines in properties.items() if lines}
+
     def _leaf(self, leaf: Leaf) -> DeviceEntry:
         properties = self._common(leaf)
         if leaf.script:
@@ -237,7 +262,7 @@ class Topology:
         return self._entry(leaf.name, leaf.class_, leaf, properties)
 
     def _subarray(self, subarray: Subarray, members: Mapping[str, _Child]) -> DeviceEntry:
-        properties = self._common(subarray)
+        properties = self._common(subarray) | self._plans(subarray)
         properties["SubID"] = [str(subarray.id)]
         properties["Children"] = [_child_text(name, members[name]) for name in subarray.children]
         properties |= _commands(self._file.command_map.subarray, self._file.policies.subarray)
@@ -249,7 +274,7 @@ class Topology:
             adopted = {name for entry in self._file.subarrays for name in entry.children}
             subarrays = (entry.name for entry in self._file.subarrays)
             listed = tuple(name for name in subarrays if name not in adopted)
-        properties = self._common(controller)
+        properties = self._common(controller) | self._plans(controller)
         properties["Children"] = [_child_text(name, members[name]) for name in listed]
         properties |= _commands(self._file.command_map.controller, self._file.policies.controller)
         return self._entry(controller.name, controller.class_, controller, properties)

@@ -14,10 +14,15 @@ from milonga.deploy._topology_models import CLASSES
 from milonga.deploy._topology_words import expected_one_of
 from milonga.deploy._yaml_marks import MarkedData, Path, Problem
 
-__all__ = ["Node", "check_relations", "nodes_of"]
+__all__ = ["Node", "check_relations", "nodes_of", "plan_name"]
 
 
-_SECTIONS = (("subarrays", "subarray"), ("leaves", "leaf"), ("external", "leaf"))
+_SECTIONS = (
+    ("subarrays", "subarray"),
+    ("leaves", "leaf"),
+    ("external", "leaf"),
+    ("plan_devices", "plan device"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def check_relations(marked: MarkedData) -> list[Problem]:
     _classes(nodes, marked.data, complain)
     _parents(nodes, marked, complain)
     _cycles(nodes, complain)
+    _plan_devices(nodes, complain)
     _servers(nodes, marked.data, complain)
     return problems
 
@@ -137,7 +143,8 @@ def _classes(nodes: list[Node], data: Mapping[str, Any], complain: _Complain) ->
 
 def _parents(nodes: list[Node], marked: MarkedData, complain: _Complain) -> None:
     by_name = {node.name: node for node in nodes if node.name}
-    possible = list(dict.fromkeys(name for name in by_name if by_name[name].kind != "controller"))
+    parentless = {"controller", "plan device"}
+    possible = [name for name in by_name if by_name[name].kind not in parentless]
     parent_path: dict[str, Path] = {}
     for node in nodes:
         for path, child in node.children or ():
@@ -145,6 +152,8 @@ def _parents(nodes: list[Node], marked: MarkedData, complain: _Complain) -> None
                 complain(path, expected_one_of(child, possible))
             elif by_name[child].kind == "controller":
                 complain(path, f"found {child!r}, but the controller is nobody's child")
+            elif by_name[child].kind == "plan device":
+                complain(path, f"found {child!r}, but a plan device is nobody's child")
             elif child in parent_path:
                 at = marked.line(parent_path[child])
                 complain(path, f"found {child!r}, which has a parent already in line {at}")
@@ -153,7 +162,7 @@ def _parents(nodes: list[Node], marked: MarkedData, complain: _Complain) -> None
     root = next((node for node in nodes if node.kind == "controller"), None)
     for node in nodes:
         adopted = node.kind == "subarray" and (root is None or root.children is None)
-        if node.kind == "controller" or adopted or not node.name or node.name in parent_path:
+        if node.kind in parentless or adopted or not node.name or node.name in parent_path:
             continue
         complain(
             node.path,
@@ -180,6 +189,35 @@ def _cycles(nodes: list[Node], complain: _Complain) -> None:
             told.update(circle)
             of = parent[climb[-1]]
             complain((*of.path, "children"), f"found a circle: {' > '.join(reversed(circle))}")
+
+
+def _plan_devices(nodes: list[Node], complain: _Complain) -> None:
+    known = [node.name for node in nodes if node.kind == "plan device" and node.name]
+    for node in nodes:
+        listed = node.raw.get("plan_devices")
+        for index, name in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(name, str) and name not in known:
+                complain((*node.path, "plan_devices", index), expected_one_of(name, known))
+        plans = node.raw.get("plans")
+        seen: set[str] = set()
+        for index, entry in enumerate(plans if isinstance(plans, list) else ()):
+            name = plan_name(entry)
+            if name and name in seen:
+                complain((*node.path, "plans", index), f"found {name!r} again, expected it once")
+            seen.add(name)
+
+
+def plan_name(entry: object) -> str:
+    """Return what a plan of a list is called; an empty text if it is no such entry.
+
+    Examples
+    --------
+    >>> plan_name("milonga.engine.plans:scan"), plan_name("map=site.plans:make_map")
+    ('scan', 'map')
+    """
+    if not isinstance(entry, str) or ":" not in entry:
+        return ""
+    return entry.partition("=")[0] if "=" in entry else entry.rpartition(":")[2]
 
 
 def _servers(nodes: list[Node], data: Mapping[str, Any], complain: _Complain) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from milonga.control_model import OBS_COMMANDS
-from milonga.deploy._topology_checks import Node, nodes_of
+from milonga.deploy._topology_checks import Node, nodes_of, plan_name
 from milonga.deploy._topology_models import CLASSES
 from milonga.deploy._topology_words import expected_one_of
 from milonga.deploy._yaml_marks import MarkedData, Path, Problem
@@ -59,7 +59,8 @@ def _device_problems(
     methods = () if ours else _methods(commands)
     place: Path = ("command_map", node.kind)
     problems += [
-        ((*place, *path), text) for path, text in _map_problems(commands, children, methods)
+        ((*place, *path), text)
+        for path, text in _map_problems(commands, children, methods, _plans(node))
     ]
     # judged as the policy of a command to all children, which is what it is
     policy = _section(data, "policies", node.kind)
@@ -73,10 +74,13 @@ def _device_problems(
 
 
 def _map_problems(
-    data: Mapping[str, Any], children: list[ChildSpec], methods: tuple[str, ...]
+    data: Mapping[str, Any],
+    children: list[ChildSpec],
+    methods: tuple[str, ...],
+    plans: tuple[str, ...] = (),
 ) -> list[tuple[Path, str]]:
     try:
-        lines = check_command_map(CommandMap.from_data(data), children, methods)
+        lines = check_command_map(CommandMap.from_data(data), children, methods, plans=plans)
     except CommandMapError as error:
         lines = str(error).splitlines()[1:]
     return [_split(line) for line in lines]
@@ -103,9 +107,15 @@ def _methods(commands: object) -> tuple[str, ...]:
     return (*below, own) if isinstance(own, str) else tuple(below)
 
 
+def _plans(node: Node) -> tuple[str, ...]:
+    """List the names of the plans that a device allows."""
+    listed = node.raw.get("plans")
+    return tuple(filter(None, map(plan_name, listed if isinstance(listed, list) else ())))
+
+
 def _children(node: Node, nodes: list[Node]) -> list[ChildSpec]:
     """List a device's children; their Tango names are judged elsewhere."""
-    by_name = {other.name: other for other in nodes if other.kind != "controller"}
+    by_name = {other.name: other for other in nodes if other.kind in {"subarray", "leaf"}}
     if node.children is not None:
         names = [name for _, name in node.children if name in by_name]
     else:

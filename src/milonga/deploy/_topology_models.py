@@ -3,7 +3,7 @@
 What one field may hold is said here; what fields say about each other is in `_topology_checks`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
+    model_validator,
 )
 
 from milonga.tasks import UntilSpec
@@ -26,6 +27,7 @@ __all__ = [
     "External",
     "Leaf",
     "Member",
+    "PlanDevice",
     "Policies",
     "ScriptStep",
     "Server",
@@ -42,6 +44,9 @@ CLASSES = (
 )
 """Device classes that `python -m milonga.devices` serves."""
 
+SIMULATORS = {"motor": "MotorSimulator", "detector": "DetectorSimulator"}
+"""The class of a plan device that does not say, by its type."""
+
 MAX_DEVICES = 10_000
 """Most subarrays, and most leaves, of one topology."""
 
@@ -55,6 +60,10 @@ AnyTrl = Annotated[
     ),
 ]
 Name = Annotated[str, StringConstraints(pattern=rf"^{_PART}$", max_length=100)]
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+_FUNCTION = f"{_DOTTED}:{_DOTTED}"
+PlanEntry = Annotated[str, StringConstraints(pattern=rf"^([^=\s:]+=)?{_FUNCTION}$", max_length=255)]
+PlanEntries = Annotated[tuple[PlanEntry, ...], Field(strict=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
@@ -89,7 +98,28 @@ class Device(_Model):
     properties: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Controller(Device):
+class Planner(Device):
+    """A device that can run plans.
+
+    Parameters
+    ----------
+    plans : sequence of str
+        The plans that may be run: ``module:function``, or ``name=module:function``.
+    plan_devices : sequence of str, optional
+        Which of the topology's plan devices its plans may use; all if it does not say.
+    data_folder : str, optional
+        Where the documents of its runs go.
+    plan_timeout : float, optional
+        Seconds after which a plan is aborted, unless RunPlan says otherwise.
+    """
+
+    plans: PlanEntries = ()
+    plan_devices: Names | None = None
+    data_folder: str | None = None
+    plan_timeout: Seconds | None = None
+
+
+class Controller(Planner):
     """The device that commands subarrays; its children are all of them unless it lists some."""
 
     name: Name = "controller"
@@ -97,7 +127,7 @@ class Controller(Device):
     children: Names | None = None
 
 
-class Subarray(Device):
+class Subarray(Planner):
     """A device that commands leaves as one."""
 
     id: Annotated[int, Field(ge=1, le=999)]
@@ -157,6 +187,44 @@ class Leaf(Member, Device):
     script: dict[str, ScriptStep] = Field(default_factory=dict)
 
 
+class PlanDevice(_Model):
+    """A device that plans use and nobody commands otherwise: it has no parent.
+
+    Parameters
+    ----------
+    name : str
+        What plans and clients call it.
+    device : str
+        Its Tango name.
+    type : str
+        How plans use it: ``motor``, ``detector``, or ``module:Class`` of an ophyd-async device.
+    server : str, optional
+        The process that it runs in. One without is somebody else's: neither registered nor started.
+    class_ : str, optional
+        Its Tango class; default: Milonga's simulator of that type.
+    properties : mapping
+        Its device properties.
+    """
+
+    name: Name
+    device: AnyTrl
+    type: Annotated[str, StringConstraints(pattern=rf"^(motor|detector|{_FUNCTION})$")]
+    server: Name | None = None
+    class_: str | None = Field(None, alias="class")
+    properties: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_a_class(self) -> Self:
+        if self.server and not self.class_ and self.type not in SIMULATORS:
+            raise ValueError("the key class, since there is no simulator of this type")
+        return self
+
+    @property
+    def class_name(self) -> str:
+        """Its Tango class."""
+        return self.class_ or SIMULATORS.get(self.type, "")
+
+
 class Server(_Model):
     """A device server process: options beyond those that every one gets.
 
@@ -210,6 +278,9 @@ class TopologyFile(_Model):
     subarrays: Annotated[tuple[Subarray, ...], Field(strict=False), AfterValidator(_not_many)] = ()
     external: Annotated[tuple[External, ...], Field(strict=False), AfterValidator(_not_many)] = ()
     leaves: Annotated[tuple[Leaf, ...], Field(strict=False), AfterValidator(_not_many)] = ()
+    plan_devices: Annotated[
+        tuple[PlanDevice, ...], Field(strict=False), AfterValidator(_not_many)
+    ] = ()
     servers: dict[Name, Server] = Field(default_factory=dict)
     command_map: CommandMaps = CommandMaps()
     policies: Policies = Policies()

@@ -13,6 +13,12 @@ from milonga.deploy._yaml_marks import MarkedData, Path, Problem
 __all__ = ["expected_one_of", "shape_problems"]
 
 _SHOWN = 80
+_LETTERS = "letters, digits, '-', '_', '.'"
+_PATTERNS = {
+    "device": f"a Tango name domain/family/member of {_LETTERS}",
+    "plans": "module:function or name=module:function",
+    "type": "motor, detector, or module:Class",
+}
 _LISTED = 12
 
 
@@ -47,8 +53,9 @@ def _told(detail: Mapping[str, Any]) -> tuple[Path, str]:
         case "extra_forbidden":
             return path, f"unknown field; {expected_one_of(str(path[-1]), _fields_at(path[:-1]))}"
         case "string_pattern_mismatch":
-            name = "a Tango name domain/family/member" if path[-1] == "device" else "a name"
-            expected = f"{name} of letters, digits, '-', '_', '.'"
+            expected = _PATTERNS.get(str(path[-1])) or _PATTERNS.get(
+                str(path[-2]) if len(path) > 1 else "", f"a name of {_LETTERS}"
+            )
         case "model_type":
             expected = f"a mapping with the fields {', '.join(_fields_at(path))}"
         case "tuple_type":

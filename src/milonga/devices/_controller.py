@@ -6,7 +6,8 @@ The interface is that of an SKAController (lrc-protocol b.2, c).
 import tango
 from tango.server import attribute, command, device_property
 
-from milonga.devices._parent import MilongaParent
+from milonga.devices._base import POWER_COMMANDS
+from milonga.devices._planning import PlanningParent
 from milonga.errors import StateModelError
 
 __all__ = ["MilongaController"]
@@ -14,8 +15,10 @@ __all__ = ["MilongaController"]
 MAX_CAPABILITIES = 20
 
 
-class MilongaController(MilongaParent):
+class MilongaController(PlanningParent):
     """Commands subarrays and other devices: On, Off, Standby, Reset, Abort."""
+
+    submittable = (*POWER_COMMANDS, "RunPlan")
 
     MaxCapabilities = device_property(
         dtype=(str,), default_value=(), doc="Capabilities of the element, each as TYPE:N."

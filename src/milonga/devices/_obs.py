@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tango.server import attribute
 
 from milonga.control_model import ObsMode, ObsState, ObsStateMachine
-from milonga.devices._parent import MilongaParent
+from milonga.devices._planning import PlanningParent
 
 __all__ = ["MilongaObsDevice"]
 
@@ -22,7 +22,7 @@ _PUSHED = (
 )
 
 
-class MilongaObsDevice(MilongaParent):
+class MilongaObsDevice(PlanningParent):
     """A device with an observing state."""
 
     def init_device(self) -> None:

@@ -21,10 +21,17 @@ from milonga.devices._out_of_service import OutOfService
 from milonga.devices._parent_properties import read_children, read_command_map, read_policy
 from milonga.devices._supervision import Supervision
 from milonga.devices._tracked import LRC_REPLY, LrcReply, reply
-from milonga.devices._tree_job import TreeJob
+from milonga.devices._tree_job import Ticket, TreeJob
 from milonga.errors import MilongaError
 from milonga.lrc import Job, Reply, Reporter
-from milonga.tasks import BaseTask, ChildSpec, ExecutionContext, InternalMethod, compose
+from milonga.tasks import (
+    BaseTask,
+    ChildSpec,
+    ExecutionContext,
+    InternalMethod,
+    PlanFactory,
+    compose,
+)
 
 __all__ = ["MilongaParent"]
 
@@ -61,7 +68,9 @@ class MilongaParent(MilongaDevice):
         self.specs = read_children(self.Children)
         self._policy = read_policy(self.Policy)
         known = (*self.mapped_commands, "Abort")
-        self._map = read_command_map(self.CommandMap, known, self.specs, self.internal_methods())
+        self._map = read_command_map(
+            self.CommandMap, known, self.specs, self.internal_methods(), self.plan_names()
+        )
         self._out = OutOfService(self.get_name(), {spec.name for spec in self.specs})
         board = HealthBoard(self.specs, self._policy.critical)
         for name in self._out.names:
@@ -112,6 +121,14 @@ class MilongaParent(MilongaDevice):
         """Return the methods that a command map may call, by name."""
         return {}
 
+    def plan_names(self) -> tuple[str, ...]:
+        """Return the names of the plans that a command map may name."""
+        return ()
+
+    def plan_factories(self, ticket: Ticket) -> Mapping[str, PlanFactory]:  # noqa: ARG002
+        """Return what makes the actions of plans that are steps of the command of a ticket."""
+        return {}
+
     def make_tree_job(self, name: str, argument: str | None) -> TreeJob:
         """Compose the tree of a command.
 
@@ -120,6 +137,7 @@ class MilongaParent(MilongaDevice):
         CompositionError
             If the command cannot be carried out with the children that are there.
         """
+        ticket = Ticket()
 
         def make(completed: Callable[..., None], progressed: Callable[..., None]) -> BaseTask:
             return compose(
@@ -130,13 +148,14 @@ class MilongaParent(MilongaDevice):
                 self.internal_methods(),
                 policy=self._policy,
                 timeout=self.CommandTimeout,
+                plans=self.plan_factories(ticket),
                 is_available=lambda spec: spec.name not in self._out.names,
                 completed_callback=completed,
                 progress_callback=progressed,
                 logger=self.logger,
             )
 
-        return TreeJob(make, self._context, self._note_result)
+        return TreeJob(make, self._context, self._note_result, ticket)
 
     def make_job(self, name: str, argument: str | None) -> Job:
         """Return one of the power commands as a tree over the children."""
@@ -154,7 +173,7 @@ class MilongaParent(MilongaDevice):
                 on_started=lambda: self.power_started(name),
                 on_ended=ended,
             ),
-            tree.task,
+            tree,
         )
 
     def make_abort_job(self) -> Job:
@@ -171,14 +190,15 @@ class MilongaParent(MilongaDevice):
 
             tree.start(reported)
 
-        return self.tracked(Job("Abort", start, tree.abort), tree.task)
+        return self.tracked(Job("Abort", start, tree.abort), tree)
 
-    def tracked(self, job: Job, task: BaseTask) -> Job:
+    def tracked(self, job: Job, tree: TreeJob) -> Job:
         """Remember the tree of a job, under the job's command id once it has one."""
         accepted = job.on_submitted
 
         def submitted(uid: str) -> None:
-            self._trees[uid] = task
+            tree.ticket.note(uid, job)
+            self._trees[uid] = tree.task
             while len(self._trees) > TREES_KEPT:
                 self._trees.popitem(last=False)
             accepted(uid)

@@ -52,14 +52,18 @@ def read_policy(text: str) -> PolicySpec:
 
 
 def read_command_map(
-    text: str, known: Sequence[str], children: Sequence[ChildSpec], methods: Collection[str]
+    text: str,
+    known: Sequence[str],
+    children: Sequence[ChildSpec],
+    methods: Collection[str],
+    plans: Collection[str] = (),
 ) -> CommandMap:
     """Read the property CommandMap and lay it over the default, in which all children get all.
 
     Raises
     ------
     CommandMapError
-        If it is no map, or names commands, children or methods that there are not.
+        If it is no map, or names commands, children, methods or plans that there are not.
     """
     own = CommandMap.from_json(text or "{}")
     problems = [
@@ -68,7 +72,7 @@ def read_command_map(
         if name not in known
     ]
     command_map = own.merged_over(default_command_map(known))
-    problems += check_command_map(own, children, methods)
+    problems += check_command_map(own, children, methods, plans=plans)
     if problems:
         raise CommandMapError(f"Property CommandMap: {'; '.join(problems)}")
     return command_map

@@ -40,7 +40,8 @@ class MilongaSubarray(MilongaObsDevice):
         dtype=(str,), default_value=(), doc="Types of capabilities; kept for compatibility."
     )
 
-    mapped_commands = submittable = (*POWER_COMMANDS, *OBS_COMMANDS)
+    mapped_commands = (*POWER_COMMANDS, *OBS_COMMANDS)
+    submittable = (*mapped_commands, "RunPlan")
 
     def init_device(self) -> None:
         """Start anew, with nothing assigned."""
@@ -83,7 +84,7 @@ class MilongaSubarray(MilongaObsDevice):
                 on_started=lambda: self._start(rule),
                 on_ended=ended,
             ),
-            tree.task,
+            tree,
         )
 
     def make_abort_job(self) -> Job:

@@ -4,10 +4,31 @@ import threading
 from collections.abc import Callable, Mapping
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.lrc import Reporter
+from milonga.lrc import Job, Reporter
 from milonga.tasks import BaseTask, ExecutionContext, lrc_payload
 
-__all__ = ["TreeJob"]
+__all__ = ["Ticket", "TreeJob"]
+
+RUNS_NAMED = 8
+"""How many runs a command's message names."""
+
+
+class Ticket:
+    """What a command's tree is told of its command once that is accepted."""
+
+    command_id: str = ""
+    _job: Job | None = None
+
+    def note(self, command_id: str, job: Job) -> None:
+        """Take the command's id, and the job that knows where the command comes from."""
+        self.command_id = command_id
+        self._job = job
+
+    @property
+    def transaction_id(self) -> str | None:
+        """What the client called the transaction that the command is part of."""
+        origin = self._job.origin if self._job is not None else None
+        return origin.transaction_id if origin is not None else None
 
 
 class TreeJob:
@@ -21,6 +42,8 @@ class TreeJob:
         What the tree works with.
     on_payload : callable, optional
         Gets the root's completion payload before the report is made from it.
+    ticket : Ticket, optional
+        Has what the leaves have to know of the command.
     """
 
     def __init__(
@@ -28,7 +51,9 @@ class TreeJob:
         make: Callable[[Callable[..., None], Callable[..., None]], BaseTask],
         context: ExecutionContext,
         on_payload: Callable[[Mapping[str, object]], None] | None = None,
+        ticket: Ticket | None = None,
     ) -> None:
+        self.ticket = ticket or Ticket()
         self.task = make(self._completed, self._progressed)
         self._context = context
         self._on_payload = on_payload
@@ -69,7 +94,19 @@ class TreeJob:
         if self._on_payload is not None:
             self._on_payload(payload)
         # no progress: the end says it, and on the wire a finished command shows none
-        self._pass_on({"status": payload.get("status"), "result": payload.get("result")})
+        result = self._with_runs(payload.get("result"))
+        self._pass_on({"status": payload.get("status"), "result": result})
+
+    def _with_runs(self, result: object) -> object:
+        """Name the runs of the command's plans in its message, where that does not do so."""
+        runs = [run for leaf in self.task.leaves() for run in leaf.details.get("run_uids", ())]
+        if not runs or not isinstance(result, tuple | list):
+            return result
+        *code, message = result
+        if all(run in str(message) for run in runs[:RUNS_NAMED]):
+            return result
+        more = f" and {len(runs) - RUNS_NAMED} more" if len(runs) > RUNS_NAMED else ""
+        return (*code, f"{message}; runs: {', '.join(runs[:RUNS_NAMED])}{more}")
 
     def _progressed(self, **payload: object) -> None:
         self._pass_on({"progress": payload.get("progress")})

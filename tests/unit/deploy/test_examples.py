@@ -7,9 +7,9 @@ import pytest
 from milonga.deploy import Topology, examples_folder
 
 
-@pytest.mark.parametrize(("name", "devices", "servers"), [("mid-csp", 11, 4), ("low-csp", 11, 5)])
+@pytest.mark.parametrize(("name", "devices", "servers"), [("mid-csp", 13, 5), ("low-csp", 11, 5)])
 def test_an_example_is_valid(name: str, devices: int, servers: int) -> None:
-    """One controller, two subarrays, four subsystems each, in several processes."""
+    """One controller, two subarrays, four subsystems each, and what plans use, in processes."""
     topology = Topology.load(examples_folder() / name / "topology.yaml")
 
     assert topology.name == name

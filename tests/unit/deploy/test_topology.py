@@ -331,3 +331,74 @@ external:
     assert pump["kind"] == "state"
     assert pump["until"] == {"On": {"reached": ["ON"], "timeout": 20.0}}
     assert gate == {"name": "gate", "trl": "vac/gate/1", "groups": ["gates"]}
+
+
+WITH_PLANS = """\
+name: plans
+subarrays:
+  - device: lab/subarray/01
+    id: 1
+    server: subarrays
+    children: [cbf]
+    plans: [milonga.engine.plans:scan, "tune=site.plans:tune"]
+    plan_devices: [m1]
+    data_folder: /data
+    plan_timeout: 30.0
+leaves:
+  - {name: cbf, device: lab/cbf/01, server: leaves}
+plan_devices:
+  - {name: m1, device: lab/motor/1, type: motor, server: motors, properties: {Velocity: 2.5}}
+  - {name: m2, device: "tango://db:1/lab/motor/2", type: "site.devices:Slit"}
+command_map:
+  subarray: {Configure: {tasks: {a: {plan: tune}, b: {plan: "site.plans:b", arguments: {}}}}}
+"""
+
+
+def test_plans_and_their_devices_are_properties() -> None:
+    """A plan device is registered if it has a server, and is nobody's child."""
+    topology = Topology.from_text(WITH_PLANS)
+
+    properties = topology.device("subarray-01").properties
+    assert properties["Plans"] == ["milonga.engine.plans:scan", "tune=site.plans:tune"]
+    assert [json.loads(line) for line in properties["PlanDevices"]] == [
+        {"name": "m1", "type": "motor", "trl": "lab/motor/1"}
+    ]
+    assert (properties["DataFolder"], properties["PlanTimeout"]) == (["/data"], ["30.0"])
+    motor = topology.device("m1")
+    assert (motor.class_name, dict(motor.properties)) == ("MotorSimulator", {"Velocity": ["2.5"]})
+    assert [json.loads(line)["name"] for line in properties["Children"]] == ["cbf"]
+    assert len(topology.devices) == 3
+    everything = Topology.from_text(WITH_PLANS.replace("    plan_devices: [m1]\n", ""))
+    assert len(everything.device("subarray-01").properties["PlanDevices"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (
+            "{plan: tune}",
+            "{plan: tuna}",
+            "top.yaml:17: command_map.subarray.Configure.tasks.a.plan: found 'tuna', expected"
+            " module:function, or one of scan, tune (for subarray-01)",
+        ),
+        ("[m1]", "[m3]", "top.yaml:8: subarrays[0].plan_devices[0]: found 'm3', expected one of"),
+        ("[cbf]", "[cbf, m1]", "found 'm1', but a plan device is nobody's child"),
+        (
+            "tune=site.plans:tune",
+            "tune=site.plans",
+            "top.yaml:7: subarrays[0].plans[1]: found 'tune=site.plans', expected module:function"
+            " or name=module:function",
+        ),
+        ("tune=site", "scan=site", "top.yaml:7: subarrays[0].plans[1]: found 'scan' again"),
+        ("type: motor,", "type: rotor,", "found 'rotor', expected motor, detector, or module"),
+        ("type: motor,", 'type: "a:B",', "the key class, since there is no simulator"),
+        ("name: m2", "name: cbf", "found 'cbf', which is already used in line"),
+    ],
+)
+def test_what_is_wrong_about_plans_is_told_with_its_line(
+    before: str, after: str, problem: str
+) -> None:
+    """Also a step of a command whose plan is not on the device's list."""
+    assert before in WITH_PLANS
+
+    assert any(problem in line for line in problems_of(WITH_PLANS.replace(before, after)))
