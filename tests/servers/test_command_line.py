@@ -242,7 +242,7 @@ def test_up_tells_when_a_server_dies(tmp_path: Path, environment: dict[str, str]
 
 @pytest.mark.slow
 def test_the_demonstration_goes_as_told(tmp_path: Path, environment: dict[str, str]) -> None:
-    """A whole observation and three failures, in less than a minute, and nothing is left."""
+    """An observation, three failures and plans, in less than a minute, and nothing is left."""
     began = time.monotonic()
     with started("demo", environment=environment) as demo:
         assert demo.stdout is not None
@@ -250,8 +250,12 @@ def test_the_demonstration_goes_as_told(tmp_path: Path, environment: dict[str, s
 
     assert demo.returncode == 0, "\n".join(lines)
     assert time.monotonic() - began < 60.0
-    assert lines[-1].startswith("17 commands, all as expected")
-    table = lines[-20:]
+    assert lines[-1].startswith("20 commands, all as expected")
+    table = lines[-26:]
+    assert any("RunPlan scan" in line and "ABORTED" in line for line in table)
+    runs = [Path(line.partition(": ")[2]) for line in lines if line.startswith("run of ")]
+    assert len(runs) == 3
+    assert all(run.read_text(encoding="utf-8").startswith('["start", ') for run in runs)
     assert any("Configure" in line and "pst-01" in line for line in table)
     assert any("Configure" in line and "pss-01" in line for line in table)
     assert any("Scan" in line and "ABORTED" in line for line in table)

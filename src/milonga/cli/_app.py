@@ -103,13 +103,17 @@ def demo(
     keep_logs: Annotated[
         Path | None, typer.Option("--logs", help="Keep the servers' logs in this folder.")
     ] = None,
+    data: Annotated[
+        Path,
+        typer.Option("--data", envvar="MILONGA_DATA", help="Folder for the plans' documents."),
+    ] = Path("milonga-data"),
 ) -> None:
-    """Run a whole observation, and three failures, on real device servers."""
+    """Run a whole observation, three failures, and plans, on real device servers."""
     with _errors_told():
         with _loading():
             from milonga.cli._demo import demo as run_demo  # noqa: PLC0415
 
-        raise typer.Exit(run_demo(log_folder=keep_logs))
+        raise typer.Exit(run_demo(data_folder=data, log_folder=keep_logs))
 
 
 @app.command()
@@ -191,6 +195,63 @@ def watch(
             from milonga.cli._watch import watch as run_watch  # noqa: PLC0415
 
         raise typer.Exit(run_watch(device, as_json=as_json, tango_host=tango_host))
+
+
+@app.command()
+def plans(
+    device: Annotated[
+        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/subarray/01.")
+    ],
+    plan: Annotated[str | None, typer.Argument(help="Describe this plan.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON value.")] = False,
+    tango_host: TangoHost = None,
+) -> None:
+    """List the plans that a device runs, or describe one."""
+    with _errors_told():
+        with _loading():
+            from milonga.cli._plans import plans as run_plans  # noqa: PLC0415
+
+        raise typer.Exit(run_plans(device, plan, as_json=as_json, tango_host=tango_host))
+
+
+@app.command()
+def run(
+    device: Annotated[
+        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/subarray/01.")
+    ],
+    plan: Annotated[str, typer.Argument(help="Name of the plan, see milonga plans.")],
+    arguments: Annotated[
+        str | None,
+        typer.Argument(metavar="[JSON|@FILE|-]", help="What the plan takes: a JSON object."),
+    ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Wait if another plan runs; else be rejected.")
+    ] = False,
+    limit: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds until the device aborts the plan.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    tango_host: TangoHost = None,
+) -> None:
+    """Run a plan on a device and follow it to its end."""
+    with _errors_told():
+        with _loading():
+            from milonga.cli._plans import run as run_plan  # noqa: PLC0415
+
+        code = run_plan(
+            device,
+            plan,
+            arguments,
+            queue=queue,
+            limit=limit,
+            timeout=timeout,
+            as_json=as_json,
+            tango_host=tango_host,
+        )
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -1,10 +1,11 @@
 """`milonga demo`: the story, played on a real database and real device servers."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from milonga.cli._call import follow, read_argument
 from milonga.cli._exit import ExitCode
 from milonga.cli._looking import TreeReader
+from milonga.cli._nudges import Nudger
 from milonga.cli._story import STORY, Chapter, Expected, Step, deviation, expected_words
 from milonga.cli._tree_view import culprits, painter
 from milonga.control_model import TaskStatus
@@ -57,14 +59,17 @@ class Row:
     deviation: str
 
 
-def demo(*, log_folder: Path | None = None) -> ExitCode:
+def demo(*, data_folder: Path, log_folder: Path | None = None) -> ExitCode:
     """Play the story; say whether everything happened as it tells.
 
     Parameters
     ----------
+    data_folder : Path
+        Where the documents of the plans' runs go.
     log_folder : Path or None
         Where to keep the servers' logs; None: nowhere.
     """
+    os.environ["MILONGA_DATA"] = str(data_folder.absolute())  # the servers inherit it
     console = Console(highlight=False)
     example = examples_folder() / "mid-csp"
     began = time.monotonic()
@@ -77,12 +82,15 @@ def demo(*, log_folder: Path | None = None) -> ExitCode:
         try:
             system.start()
             tell(f"running after {time.monotonic() - began:.1f} s")
-            rows = _Player(system, example, console).play(STORY)
+            player = _Player(system, example, console)
+            rows = player.play(STORY)
         finally:
             system.stop()
     console.print()
     names = {entry.device: entry.name for entry in system.topology.devices}
     console.print(_table(rows, names))
+    for uid, plan in player.runs.items():
+        tell(f"run of {plan}: {data_folder.absolute() / uid}.jsonl")
     deviations = [row for row in rows if row.deviation]
     for row in deviations:
         text = f"{row.device} {row.command}: {row.deviation}"
@@ -101,6 +109,7 @@ class _Player:
         self._console = console
         self._rows: list[Row] = []
         self._devices: dict[str, LrcDevice] = {}
+        self.runs: dict[str, str] = {}
 
     def play(self, story: Sequence[Chapter]) -> list[Row]:
         with ExitStack() as stack:
@@ -116,33 +125,42 @@ class _Player:
 
     def _play_step(self, step: Step) -> None:
         argument = read_argument(f"@{self._folder / step.argument}" if step.argument else None)
+        if step.request:
+            argument = json.dumps(step.request)
         device = self._devices[step.device]
         began = time.monotonic()
-        self._console.print(f"\n[bold]{step.command}[/] on {device.name}")
+        self._console.print(f"\n[bold]{step.title}[/] on {device.name}")
         with self._scripted(step):
             try:
+                nudger = Nudger(device.trl, step.nudges, step.plan)
                 invocation = device.invoke(step.command, argument)
-                self._follow(step, device, invocation)
+                self._follow(step, device, invocation, nudger)
             except MilongaError as error:
                 word = "REJECTED" if isinstance(error, CommandRejected) else type(error).__name__
                 self._note(
-                    Row(device.name, step.command, word, "-", time.monotonic() - began, (),
+                    Row(device.name, step.title, word, "-", time.monotonic() - began, (),
                         str(error), f"expected {expected_words(step.expected)}: {error}")
                 )  # fmt: skip
 
-    def _follow(self, step: Step, device: LrcDevice, invocation: Invocation) -> None:
+    def _follow(
+        self, step: Step, device: LrcDevice, invocation: Invocation, nudger: Nudger
+    ) -> None:
         reader = TreeReader()
         tree: dict[str, Any] = {}
         aborts: list[Invocation] = []
 
         def look() -> dict[str, Any]:
             tree.update(reader.read(device.trl, invocation.command_id or ""))
+            self._tell(nudger.look())
             if step.abort is not None and not aborts and _all_run(tree):
                 aborts.append(device.invoke("Abort"))
             return tree
 
         outcome = follow(invocation, look, painter(self._console), _STEP_TIMEOUT)
-        self._note(self._row(invocation, outcome, tree, step.expected))
+        row = self._row(invocation, outcome, tree, step.expected)
+        self._note(replace(row, command=step.title, deviation=row.deviation or nudger.missed))
+        for node in tree.get("children", ()):
+            self.runs |= dict.fromkeys(node.get("run_uids", ()), str(node.get("name")))
         if step.abort is not None:
             self._note_abort(step.abort, device, aborts)
 
@@ -161,7 +179,7 @@ class _Player:
         expected: Expected,
     ) -> Row:
         names = {entry.name: entry.device for entry in self._system.topology.devices}
-        wanted = {names[name] for name in expected.culprits}
+        wanted = {names.get(name, name) for name in expected.culprits}
         found = tuple(culprits(tree)) if tree else ()
         if outcome is None:
             text = f"expected {expected_words(expected)}, found no end in {_STEP_TIMEOUT:g} s"
@@ -180,6 +198,10 @@ class _Player:
                 outcome.status, outcome.result_code, outcome.message, found, expected, wanted
             ),
         )
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self._console.print(f"  {text}", style="cyan", markup=False, soft_wrap=True)
 
     def _note(self, row: Row) -> None:
         self._rows.append(row)

@@ -10,6 +10,7 @@ from milonga.errors import (
     CompositionError,
     DeploymentError,
     MilongaError,
+    PlanNotFound,
     TopologyError,
     Unreachable,
 )
@@ -50,6 +51,7 @@ _OF_ERROR: tuple[tuple[type[MilongaError], ExitCode], ...] = (
     (CommandMapError, ExitCode.USAGE),
     (CompositionError, ExitCode.USAGE),
     (DeploymentError, ExitCode.FAILED),
+    (PlanNotFound, ExitCode.REJECTED),
     (CommandRejected, ExitCode.REJECTED),
     (Unreachable, ExitCode.UNREACHABLE),
 )

@@ -1,8 +1,9 @@
-"""The story that `milonga demo` plays: an observation, then three failures, as data."""
+"""The story that `milonga demo` plays: an observation, three failures, then plans, as data."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from milonga.cli._nudges import Nudge
 from milonga.control_model import ResultCode, TaskStatus
 
 __all__ = ["STORY", "Chapter", "Expected", "Step", "deviation", "expected_words"]
@@ -17,7 +18,8 @@ class Expected:
     status, result_code : TaskStatus, ResultCode
         How the command ends.
     culprits : frozenset of str
-        Names in the topology of the devices that the tree must show as the cause, and no others.
+        Names in the topology of the devices, or of plans, that the tree must show as the cause,
+        and no others.
     named : bool
         Whether the result's message must name them too.
     """
@@ -47,6 +49,10 @@ class Step:
         JSON of a script's entry.
     abort : Expected, optional
         Send Abort as soon as the command runs on the leaves, and expect this of the Abort.
+    request : mapping, optional
+        The argument as data, for RunPlan.
+    nudges : sequence of Nudge
+        What is done to the plan while it runs.
     """
 
     device: str
@@ -55,6 +61,18 @@ class Step:
     expected: Expected = Expected()
     scripts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     abort: Expected | None = None
+    request: Mapping[str, object] = field(default_factory=dict)
+    nudges: tuple[Nudge, ...] = ()
+
+    @property
+    def plan(self) -> str:
+        """The plan that is run; empty if the command is another."""
+        return str(self.request.get("plan", ""))
+
+    @property
+    def title(self) -> str:
+        """The command, and the plan if it runs one."""
+        return f"{self.command} {self.plan}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,22 @@ _CONFIGURE = Step(_SUBARRAY, "Configure", "configure.json")
 
 def _partly(*culprits: str) -> Expected:
     return Expected(TaskStatus.COMPLETED, ResultCode.FAILED, frozenset(culprits))
+
+
+_SCAN = {
+    "detectors": ["detector-01"],
+    "motor": "motor-01",
+    "start": -2.0,
+    "stop": 2.0,
+    "num": 41,
+}
+
+
+def _plan(
+    name: str, arguments: Mapping[str, object], *nudges: Nudge, expected: Expected = Expected()
+) -> Step:
+    request = {"plan": name, "arguments": arguments}
+    return Step(_SUBARRAY, "RunPlan", request=request, nudges=nudges, expected=expected)
 
 
 STORY = (
@@ -137,6 +171,40 @@ STORY = (
             ),
             Step(_SUBARRAY, "Restart"),
             Step(_CONTROLLER, "Off"),
+        ),
+    ),
+    Chapter(
+        "A plan: a scan with a motor and a detector in another process, paused and resumed",
+        (
+            _plan(
+                "scan",
+                _SCAN,
+                Nudge("Pause", progress=30),
+                Nudge("Resume", state="paused"),
+            ),
+        ),
+    ),
+    Chapter(
+        "A plan that goes on until it is stopped: an action says when it records",
+        (
+            _plan(
+                "live",
+                {"detectors": ["detector-01"], "period": 0.05},
+                Nudge("ToggleAction", "record"),
+                Nudge("ToggleAction", "record", events=8),
+                Nudge("StopPlan"),
+            ),
+        ),
+    ),
+    Chapter(
+        "An abort in the middle of a scan",
+        (
+            _plan(
+                "scan",
+                _SCAN,
+                Nudge("AbortPlan", progress=30),
+                expected=Expected(TaskStatus.ABORTED, ResultCode.ABORTED, frozenset({"scan"})),
+            ),
         ),
     ),
 )

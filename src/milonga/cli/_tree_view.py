@@ -38,6 +38,7 @@ _MARKS = {
     "FAILED": ("✗", "x", "red"),
 }
 _UNKNOWN = ("?", "?", "dim")
+_BAR_LENGTH = 20
 
 
 def outcome_word(node: Snapshot) -> str:
@@ -58,6 +59,8 @@ def label(node: Snapshot, now: datetime, *, ascii_only: bool = False) -> Text:
     text.append(f"  {word}", style=style)
     progress = node.get("progress")
     if word == "IN_PROGRESS" and progress:
+        if node.get("type") == "plan":
+            text.append(f" {_bar(progress, ascii_only)}", style=style)
         text.append(f" {progress} %", style=style)
     seconds = duration(node, now)
     if seconds is not None:
@@ -65,6 +68,19 @@ def label(node: Snapshot, now: datetime, *, ascii_only: bool = False) -> Text:
     if word not in {"OK", "QUEUED", "STAGING", "IN_PROGRESS"}:
         text.append(_reason(node), style=style)
     return text
+
+
+def _bar(progress: int, ascii_only: bool) -> str:
+    """Draw how far something is.
+
+    Examples
+    --------
+    >>> _bar(40, ascii_only=True)
+    '########------------'
+    """
+    done = _BAR_LENGTH * max(0, min(100, progress)) // 100
+    full, empty = "#-" if ascii_only else "━╌"
+    return full * done + empty * (_BAR_LENGTH - done)
 
 
 def render(snapshot: Snapshot, now: datetime, *, ascii_only: bool = False) -> Tree:
@@ -177,6 +193,8 @@ class LinePainter:
         for place, node in _walk(snapshot, ()):
             word = outcome_word(node)
             before = self._shown.get(place)
+            if node.get("type") == "plan" and word == "IN_PROGRESS":
+                word += f" {int(node.get('progress') or 0) // 25}"  # a line each quarter
             self._shown[place] = word
             if word != before and (before is not None or word not in {"QUEUED", "STAGING"}):
                 indent = "  " * len(place)

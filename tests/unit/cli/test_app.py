@@ -51,7 +51,7 @@ sys.exit(", ".join(name for name in {HEAVY} if name in sys.modules) or 0)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "call", "watch", "validate"])
+@pytest.mark.parametrize("command", ["demo", "up", "call", "watch", "plans", "run", "validate"])
 def test_every_command_explains_itself(command: str) -> None:
     """In eighty columns."""
     result = milonga(command, "--help")
