@@ -311,9 +311,6 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("configurationDelayExpected", "events"): Difference(
         NEITHER, BOTH, "j.13: their events are armed, but nobody could subscribe to them"
     ),
-    ("DebugDevice", "command"): Difference(
-        "present", "absent", "j.18: it let everybody on the network run code in the server"
-    ),
     ("ExecutePendingOperations", "command"): Difference(
         "present", "absent", "j.4: there is no 100 ms tick, so nothing has to be polled"
     ),

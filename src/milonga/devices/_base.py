@@ -23,6 +23,7 @@ from milonga.control_model import (
     SimulationMode,
     TestMode,
 )
+from milonga.devices._debugging import debug_port
 from milonga.devices._logging import LoggingDevice
 from milonga.devices._tracked import LRC_REPLY, LrcReply, latin1, reply
 from milonga.errors import MilongaError, StateModelError
@@ -58,6 +59,9 @@ class MilongaDevice(LoggingDevice):
     )
     CommandTimeout = device_property(
         dtype=float, default_value=60.0, doc="Seconds that a command has, unless it has its own."
+    )
+    DebugEnabled = device_property(
+        dtype=bool, default_value=False, doc="Whether DebugDevice may be called."
     )
     SkaLevel = device_property(
         dtype="DevShort", default_value=4, doc="How important the device is, from 1 to 6."
@@ -232,6 +236,14 @@ class MilongaDevice(LoggingDevice):
     def Reset(self) -> LrcReply:
         """Recover from a fault."""
         return reply(self.submit("Reset"))
+
+    @command(dtype_out="DevUShort")
+    def DebugDevice(self) -> int:
+        """Let a debugger attach, on loopback only; return its port. A second call is a breakpoint.
+
+        Refused unless the property DebugEnabled is set, and debugpy is installed.
+        """
+        return debug_port(self.DebugEnabled)
 
     @command(dtype_out=(str,))
     def GetVersionInfo(self) -> list[str]:

@@ -74,6 +74,8 @@ class Request:
                 f" {', '.join(commands)}"
             )
         argument = envelope.argument
+        if isinstance(argument, dict) and envelope.transaction_id is not None:
+            argument = {"transaction_id": envelope.transaction_id, **argument}
         if argument is not None and not isinstance(argument, str):
             argument = json.dumps(argument)
         inner = read_request(argument)

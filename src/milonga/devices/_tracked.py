@@ -6,6 +6,7 @@ This is the protocol alone, with no states or modes of its own (lrc-protocol b.1
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import tango
@@ -21,6 +22,7 @@ from milonga.lrc import (
     CommandServer,
     CommandTable,
     Job,
+    Origin,
     Publisher,
     Push,
     Reply,
@@ -229,12 +231,25 @@ class TrackedDevice(Device):
             return refusal
         job = self.make_job(name, request.argument)
         job.origin = request.origin(self._caller())
-        return self.commands.submit(job)
+        return self._logged(job.origin, self.commands.submit(job))
 
     def _abort(self) -> Reply:
         job = self.make_abort_job()
         job.origin = Request().origin(self._caller())
-        return self.commands.abort(job)
+        return self._logged(job.origin, self.commands.abort(job))
+
+    def _logged(self, origin: Origin, answer: Reply) -> Reply:
+        """Log who called what; later, on the device's own thread, as nobody waits for a log."""
+        code, text = answer
+        if self.logger.isEnabledFor(logging.INFO):
+            self.scheduler.call_soon(
+                partial(
+                    self.logger.info,
+                    "%s %s, called by %s (pid %s), transaction %s",
+                    *(text, code.name, origin.host, origin.pid, origin.transaction_id),
+                )
+            )
+        return answer
 
     def _caller(self) -> Caller | None:
         return caller_of(self.get_client_ident())

@@ -11,6 +11,10 @@ from milonga.tasks._parts import Model, Name
 __all__ = ["ArgumentRule", "KeysArgument", "Nothing", "ValueArgument", "hand_on"]
 
 
+ALWAYS_HANDED_ON = ("transaction_id",)
+"""Keys that go down the whole tree, so that everybody knows what a command is part of."""
+
+
 class KeysArgument(Model):
     """Hand on these top-level keys of the command's JSON argument."""
 
@@ -87,7 +91,8 @@ def _chosen(rule: KeysArgument, argument: str | None, path: str, optional: bool)
         raise CompositionError(f"{path}: argument: found {found}, expected also {absent}")
     if len(absent) == len(rule.keys):
         raise Nothing
-    return json.dumps({key: data[key] for key in rule.keys if key in data})
+    wanted = (*rule.keys, *ALWAYS_HANDED_ON)
+    return json.dumps({key: data[key] for key in dict.fromkeys(wanted) if key in data})
 
 
 def _json_object(argument: str | None, path: str) -> dict[str, object]:

@@ -120,6 +120,18 @@ def test_a_node_hands_on_the_argument_or_a_part_of_it(rule, expected):
     assert [leaf.argument for leaf in root.leaves()] == [expected, expected]
 
 
+def test_a_transaction_goes_down_the_whole_tree():
+    """Everybody must know what a command is part of, whatever else a node takes."""
+    argument = '{"cbf": {"band": 2}, "pst": {}, "transaction_id": "t-1"}'
+
+    root = composed({"rm": {"argument": {"keys": ["cbf"]}}}, argument=argument)
+
+    assert json.loads(next(root.leaves()).argument) == {
+        "cbf": {"band": 2},
+        "transaction_id": "t-1",
+    }
+
+
 @pytest.mark.parametrize("argument", [None, "", "7", "[1]", "{", "[" * 100_000])
 def test_keys_need_a_json_object(argument):
     """TR-04: what cannot be split is refused before anything starts."""
