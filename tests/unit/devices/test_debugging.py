@@ -10,7 +10,7 @@ from milonga.errors import StateModelError
 
 def test_debugging_is_off_unless_it_was_allowed() -> None:
     """Weakness j.18 of the original, which is not copied."""
-    with pytest.raises(StateModelError, match="expected DebugEnabled to be set"):
+    with pytest.raises(StateModelError, match="set the property DebugEnabled to true"):
         debug_port(allowed=False)
 
 
