@@ -239,12 +239,17 @@ class TrackedDevice(Device):
         return self._logged(job.origin, self.commands.abort(job))
 
     def _logged(self, origin: Origin, answer: Reply) -> Reply:
-        """Log who called what; later, on the device's own thread, as nobody waits for a log."""
+        """Log who called what; later, on the device's own thread, as nobody waits for a log.
+
+        A command that is part of nothing is told at DEBUG: the tables have it, with its caller.
+        """
         code, text = answer
-        if self.logger.isEnabledFor(logging.INFO):
+        level = logging.INFO if origin.transaction_id is not None else logging.DEBUG
+        if self.logger.isEnabledFor(level):
             self.scheduler.call_soon(
                 partial(
-                    self.logger.info,
+                    self.logger.log,
+                    level,
                     "%s %s, called by %s (pid %s), transaction %s",
                     *(text, code.name, origin.host, origin.pid, origin.transaction_id),
                 )
