@@ -10,7 +10,7 @@ from tango.server import Device, attribute
 
 from milonga.lrc import FINISHED_KEPT
 
-__all__ = ["LISTED_TABLES", "add_table_attributes", "capacity"]
+__all__ = ["add_table_attributes", "capacity"]
 
 
 def capacity(max_queued: int, max_executing: int) -> int:
@@ -35,10 +35,6 @@ def _dimensions(size: int, executing: int) -> dict[str, int]:
         "longRunningCommandInProgress": executing,
         "longRunningCommandProgress": 2 * max(executing, 2),
     }
-
-
-LISTED_TABLES = tuple(_dimensions(0, 0))
-"""The names of the attributes that list commands."""
 
 
 def add_table_attributes(
