@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from milonga.devices._tracked import latin1
 from milonga.errors import ArgumentError
 
 __all__ = [
@@ -139,7 +140,7 @@ def _texts_in_lists(value: object) -> Iterator[str]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
         if isinstance(item, str) and isinstance(value, list):
-            yield item.encode("latin-1", "backslashreplace").decode("latin-1")
+            yield latin1(item)
         else:
             yield from _texts_in_lists(item)
 

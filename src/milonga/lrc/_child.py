@@ -168,12 +168,7 @@ class ChildDevice:
             If it does not speak the long-running-command protocol, but should.
         """
         invocation = self.start(command, argument, on_update, timeout=timeout)
-        if not invocation.wait_accepted(timeout=4 * Link.CALL_TIMEOUT):
-            invocation.close()
-            raise Unreachable(f"{self.name}/{command}: no answer")
-        if invocation.error is not None:
-            raise invocation.error
-        return invocation
+        return invocation.taken(4 * Link.CALL_TIMEOUT)
 
     def watch(
         self, attribute: str, callback: Callable[[Sighting], None], period: float | None = None

@@ -3,7 +3,6 @@
 from types import TracebackType
 from typing import Self
 
-from milonga.errors import Unreachable
 from milonga.lrc._invocation import Invocation, OnUpdate
 from milonga.lrc._link import Link
 from milonga.lrc._network import Network, network
@@ -80,12 +79,7 @@ class LrcDevice:
             If it does not speak the long-running-command protocol.
         """
         invocation = self.start(command, argument, on_update)
-        if not invocation.wait_accepted(timeout=4 * Link.CALL_TIMEOUT):
-            invocation.close()
-            raise Unreachable(f"{self.name}/{command}: no answer")
-        if invocation.error is not None:
-            raise invocation.error
-        return invocation
+        return invocation.taken(4 * Link.CALL_TIMEOUT)
 
     def statistics(self) -> dict[str, int]:
         """Return what was received from the device, looked for, found and lost."""

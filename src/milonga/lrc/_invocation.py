@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
 from milonga.errors import Unreachable
@@ -123,6 +123,26 @@ class Invocation:
     def wait_accepted(self, timeout: float | None = None) -> bool:
         """Wait until the device has answered the call; tell whether it has in time."""
         return self._accepted.wait(timeout)
+
+    def taken(self, timeout: float) -> Self:
+        """Wait until the device has taken the command, and return this.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait; after them nobody listens any more.
+
+        Raises
+        ------
+        CommandRejected, Unreachable, ProtocolError
+            Why the device has not.
+        """
+        if not self.wait_accepted(timeout):
+            self.close()
+            raise Unreachable(f"{self.device}/{self.command}: no answer")
+        if self.error is not None:
+            raise self.error
+        return self
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
         """Wait until the command has ended.
