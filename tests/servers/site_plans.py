@@ -1,5 +1,6 @@
 """Plans of an imaginary site, named in the topology of the tests; also what a bad site does."""
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,9 @@ def nonsense() -> MsgGenerator[None]:
 def blocking(seconds: float = 60.0) -> MsgGenerator[None]:
     """Wait in the event loop, which nobody should do."""
     yield from bps.null()
+    mark = Path(os.environ["MILONGA_DATA"], "blocking")  # says that the loop is blocked from here
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
     time.sleep(seconds)
     yield from bps.null()
 

@@ -1,6 +1,7 @@
 """Plans as commands: run, refused, paused, ended, and recorded, on real devices in processes."""
 
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -470,7 +471,7 @@ def test_verbs_return_at_once_although_the_plan_blocks(
     wait_until(lambda: proxy.state() is tango.DevState.OFF)
     with LrcDevice(system.trl("subarray-02")) as device:
         invocation = submit(device, "blocking", {"seconds": 60.0})
-        wait_until(lambda: proxy.engineState == "running")
+        wait_until(Path(os.environ["MILONGA_DATA"], "blocking").exists)
         took = {}
         for verb in ("Pause", "Resume", "StopPlan", "AbortPlan", "HaltPlan", "Abort", "ping"):
             before = time.monotonic()
