@@ -32,6 +32,7 @@ import tango
 
 from benchmarks.raw_device import text_argument
 from milonga.deploy import System, Topology
+from milonga.lrc import client
 
 CHILDREN = 4
 ROUND = 50
@@ -214,7 +215,7 @@ def measure(rounds: int) -> dict[str, Any]:
     ):
         leaf_pid = next(each.pid for each in system.processes if each.name == "leaf-1")
         trls = [system.trl("subarray-01"), *(system.trl(f"leaf-{n}") for n in range(1, 5))]
-        _switch_on(trls[0])
+        switch_on(trls[0])
         watches = {
             "one raw": Watch(raw_leaf, "answer", call_raw, lambda text: text == "done"),
             "one": Watch(trls[1], "_lrcEvent", call_lrc, lrc_has_ended),
@@ -266,11 +267,9 @@ def main() -> None:
         print(f"{name:20}{floor:10}{result[name]:10}")
 
 
-def _switch_on(trl: str) -> None:
-    proxy = tango.DeviceProxy(trl)
-    proxy.command_inout("On")
-    while proxy.state() is not tango.DevState.ON:
-        time.sleep(0.05)
+def switch_on(trl: str) -> None:
+    outcome = client.run(trl, "On", timeout=PATIENCE)
+    assert outcome.is_ok, f"{trl}: {outcome.message}"
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -3,10 +3,14 @@
 ``python -m benchmarks.records`` prints a table, with ``--json`` one JSON object. A command is four
 transitions: it is made, begins, makes progress and ends. The floor is the same four statements by
 Python's own sqlite3, a hundred commands in a transaction, measured in turn with Milonga.
+
+``command_ratio`` is what records add to a command that does nothing: of a parent with four leaves,
+from the call to the event of its end, with records and without, in turn.
 """
 
 import argparse
 import json
+import os
 import sqlite3
 import statistics
 import tempfile
@@ -16,6 +20,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import ROUND, Watch, call_lrc, lrc_has_ended, switch_on
+from milonga.deploy import System, Topology
 from milonga.records import (
     Durability,
     NewTask,
@@ -129,7 +135,45 @@ def measure(url: str | None) -> dict[str, Any]:
         "handover_us": round(milonga.handing_over / TURNS / transitions * 1e6, 1),
         "commit_ms": round(statistics.median(waits) * 1e3, 3),
         "commit_p99_ms": round(statistics.quantiles(waits, n=100)[98] * 1e3, 3),
-        # command_ratio: a command of a device with records to one without; it needs devices.
+    }
+
+
+TOPOLOGY = """
+name: benchmark
+subarrays:
+  - {device: bench/with/1, id: 1, server: with, children: [a1, a2, a3, a4]}
+  - {device: bench/without/1, id: 2, server: without, children: [b1, b2, b3, b4],
+     properties: {RecordStore: none}}
+leaves:
+""" + "".join(
+    f"  - {{name: {kind}{n}, device: bench/leaf/{kind}{n}, server: leaves-{kind}}}\n"
+    for kind in "ab"
+    for n in range(1, 5)
+)
+
+
+def measure_commands(rounds: int, url: str | None) -> dict[str, Any]:
+    """Measure commands with records and without, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MILONGA_RECORDS"] = url or str(Path(folder) / "records.db")
+        with System(Topology.from_text(TOPOLOGY)) as system:
+            trls = [system.trl("subarray-01"), system.trl("subarray-02")]
+            for trl in trls:
+                switch_on(trl)
+            watches = [Watch(trl, "_lrcEvent", call_lrc, lrc_has_ended) for trl in trls]
+            times: tuple[list[float], list[float]] = ([], [])
+            for number in range(rounds + 1):
+                for watch, series in zip(watches, times, strict=True):
+                    taken = [watch.once() for _ in range(ROUND)]
+                    if number:  # the first round warms up
+                        series.extend(taken)
+            for watch in watches:
+                watch.close()
+    recorded, plain = (statistics.median(series) * 1e3 for series in times)
+    return {
+        "command_ms": round(recorded, 3),
+        "command_without_ms": round(plain, 3),
+        "command_ratio": round(recorded / plain, 2),
     }
 
 
@@ -151,8 +195,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     parser.add_argument("--url", help="an empty database, in place of an SQLite file")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of 50 commands of each kind")
     options = parser.parse_args()
-    figures = measure(options.url)
+    figures = measure(options.url) | measure_commands(options.rounds, options.url)
     print(json.dumps(figures) if options.json else table(figures))
 
 

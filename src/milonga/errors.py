@@ -11,12 +11,14 @@ __all__ = [
     "CommandTimeout",
     "CompositionError",
     "DeploymentError",
+    "EngineBlockedError",
     "EngineBusyError",
     "EngineClosedError",
     "FileRefused",
     "InvalidState",
     "InvocationFailed",
     "MilongaError",
+    "MonitoringError",
     "PlanNotFound",
     "ProtocolError",
     "QuotaExceeded",
@@ -94,6 +96,10 @@ class WaitTimeoutError(TimeoutError, BlueskyException):
     """A status was not done in the time that a caller wanted to wait."""
 
 
+class EngineBlockedError(MilongaError):
+    """An engine cannot be made, as the event loop that all engines share does not answer."""
+
+
 class EngineBusyError(MilongaError):
     """A plan was refused because the engine has another one, or its queue is full."""
 
@@ -129,6 +135,10 @@ class UnresolvableAnnotationError(TypeError, MilongaError):
         self.plan_name = plan_name
         self.param_name = param_name
         self.annotation = annotation
+
+
+class MonitoringError(MilongaError):
+    """Metrics and probes cannot be served as the environment says."""
 
 
 class RecordsError(MilongaError):

@@ -50,7 +50,7 @@ class ChildCaller:
         self, target: str, command: str, argument: str | None, on_update: Callable[..., None]
     ) -> Invocation:
         """Start a command at the child `target`."""
-        return self._devices[target].start(command, argument, on_update)
+        return self._devices[target].start(command, argument, on_update, signs=True)
 
     def close(self) -> None:
         """Give the links back; to be called in ``delete_device``."""

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("tango", "bluesky", "sqlalchemy", "httpx", "typer", "numpy", "pydantic", "rich")
+HEAVY = (
+    *("tango", "bluesky", "ophyd_async", "numpy", "pydantic"),
+    *("sqlalchemy", "alembic", "httpx", "typer", "rich"),
+)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -33,6 +36,19 @@ def test_the_pure_floors_load_nothing_at_all(room: str) -> None:
 def test_the_task_tree_needs_no_tango() -> None:
     """Only pydantic."""
     assert loaded_by("import milonga.tasks") <= {"pydantic"}
+
+
+def test_a_device_server_loads_at_first_what_every_one_needs() -> None:
+    """Nothing that migrates tables, calls hooks or runs plans: many servers never do."""
+    needed = {"tango", "numpy", "pydantic", "sqlalchemy"}
+    assert loaded_by("from milonga.devices import DEVICE_CLASSES") == needed
+
+
+def test_a_server_of_leaves_loads_nothing_that_only_parents_need() -> None:
+    """Records and plans; and to import the devices alone loads nothing at all."""
+    assert loaded_by("import milonga.devices") == set()
+    needed = {"tango", "numpy", "pydantic"}
+    assert loaded_by("from milonga.devices import LeafSimulator, main") == needed
 
 
 def test_imports_point_down() -> None:

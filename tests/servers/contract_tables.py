@@ -349,15 +349,30 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 _SERVICE = "a child that is under repair gets no commands"
+_RECORDS = "what has happened is kept, and can be asked for"
 _PLANS = "a parent can run plans of many steps"
 ADDED: Mapping[str, Mapping[str, str]] = {
     "everywhere": {
         "AbortCommand": "j.9: one command can be aborted and the others go on",
+        "startedAt": "a client can tell a forgotten command from one that never came",
         "SubmitCommand": "a call can carry an idempotency key and a transaction id",
     },
     "parents": {
         "CommandTree": "what has become of each part of a command",
+        **dict.fromkeys(("taskTree", "taskTreeDelta"), "the trees of all commands, live"),
+        "DryRun": "what a command would do",
+        **dict.fromkeys(
+            (
+                *("GetTask", "GetTaskLog", "QueryTasks", "ExplainTask"),
+                *("SubscribeTask", "UnsubscribeTask"),
+            ),
+            _RECORDS,
+        ),
+        **dict.fromkeys(("recordStore", "recordStoreAway"), _RECORDS),
+        **dict.fromkeys(("pendingSteps", "ClearStep"), "a command can wait for a person"),
         "healthInfo": "why the health is as it is",
+        "lastOutcomes": "what became of each child, as data",
+        "lrcStatistics": "what was late, doubled, reordered, missing or lost",
         **dict.fromkeys(("TakeOutOfService", "ReturnToService", "childrenOutOfService"), _SERVICE),
         **dict.fromkeys(
             ("RunPlan", "ListPlans", "DescribePlan", "StopPlan", "AbortPlan", "HaltPlan"), _PLANS
@@ -366,6 +381,9 @@ ADDED: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(
             ("engineState", "planProgress", "runningPlan", "lastRunUid", "dataFolder"), _PLANS
         ),
+        **dict.fromkeys(("planProblem", "documentsLost"), _PLANS),
+        "lastAnalysis": "what came of the last analysis, without a look into the records",
+        "documentsWaiting": "where the documents of plans are sent may be away",
     },
     "leaves": {
         "script": "what a simulated leaf does",

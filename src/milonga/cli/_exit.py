@@ -1,5 +1,6 @@
 """What the command line's exit codes mean, and which outcome or error gives which."""
 
+import re
 from enum import IntEnum
 
 from milonga.control_model import ResultCode, TaskStatus
@@ -11,11 +12,15 @@ from milonga.errors import (
     DeploymentError,
     MilongaError,
     PlanNotFound,
+    RecordNotFound,
+    RecordsError,
     TopologyError,
     Unreachable,
 )
 
-__all__ = ["ExitCode", "exit_code_of_error", "exit_code_of_outcome"]
+__all__ = ["ExitCode", "error_text", "exit_code_of_error", "exit_code_of_outcome"]
+
+_DATABASE = re.compile(r"tango://[^/\s]+/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 
 
 class ExitCode(IntEnum):
@@ -52,6 +57,8 @@ _OF_ERROR: tuple[tuple[type[MilongaError], ExitCode], ...] = (
     (CompositionError, ExitCode.USAGE),
     (DeploymentError, ExitCode.FAILED),
     (PlanNotFound, ExitCode.REJECTED),
+    (RecordNotFound, ExitCode.REJECTED),
+    (RecordsError, ExitCode.FAILED),
     (CommandRejected, ExitCode.REJECTED),
     (Unreachable, ExitCode.UNREACHABLE),
 )
@@ -68,6 +75,17 @@ def exit_code_of_outcome(status: TaskStatus, result_code: ResultCode) -> ExitCod
     if status is TaskStatus.COMPLETED:
         return _OF_COMPLETED.get(result_code, ExitCode.FAILED)
     return _OF_STATUS.get(status, ExitCode.INTERNAL)
+
+
+def error_text(error: BaseException) -> str:
+    """Say what an error says, with devices named as people do: without the database.
+
+    Examples
+    --------
+    >>> error_text(Unreachable("tango://db:10000/lab/a/1 cannot be reached"))
+    'lab/a/1 cannot be reached'
+    """
+    return _DATABASE.sub("", str(error))
 
 
 def exit_code_of_error(error: BaseException) -> ExitCode:

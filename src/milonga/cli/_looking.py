@@ -10,11 +10,34 @@ from typing import Any
 
 import tango
 
-from milonga.cli._tree_view import is_over
-from milonga.errors import ArgumentError, Unreachable
+from milonga.cli._tree_view import device_name, is_over
+from milonga.control_model import ResultCode, TaskStatus
+from milonga.errors import ArgumentError, ProtocolError, Unreachable
 from milonga.lrc import describe
+from milonga.lrc import task_tree as trees
 
-__all__ = ["CommandTables", "TreeReader", "full_trl", "read_tables"]
+__all__ = [
+    "HOLD_OFF",
+    "LOOK_EVERY",
+    "CommandTables",
+    "TreeReader",
+    "beside",
+    "command_status",
+    "database_host",
+    "finished_result",
+    "full_trl",
+    "read_tables",
+    "result_fields",
+]
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a device."""
+
+HOLD_OFF = 1.1
+"""Seconds from a look that failed to the next.
+
+cppTango refuses to reconnect within a second of a failure, whatever the other side does by then.
+"""
 
 _CALL_TIMEOUT = 1.0
 _SKIP_SECONDS = 5.0
@@ -41,12 +64,21 @@ def full_trl(trl: str, tango_host: str | None = None) -> str:
         raise ArgumentError(f"device: found {trl!r}, expected domain/family/member or tango://…")
     if trl.startswith("tango://"):
         return trl
+    return f"tango://{database_host(tango_host)}/{trl}"
+
+
+def database_host(tango_host: str | None = None) -> str:
+    """Return where the Tango database is: what is given, or else TANGO_HOST.
+
+    Raises
+    ------
+    ArgumentError
+        If no database is known.
+    """
     host = tango_host or os.environ.get("TANGO_HOST") or tango.ApiUtil.get_env_var("TANGO_HOST")
     if not host:
-        raise ArgumentError(
-            f"device {trl}: no Tango database is known; set TANGO_HOST or give --tango-host"
-        )
-    return f"tango://{host}/{trl}"
+        raise ArgumentError("no Tango database is known; set TANGO_HOST or give --tango-host")
+    return host
 
 
 @dataclass(frozen=True)
@@ -71,13 +103,52 @@ def read_tables(trl: str) -> CommandTables:
         proxy = tango.DeviceProxy(trl)
         values = [attribute.value for attribute in proxy.read_attributes(names)]
     except tango.DevFailed as error:
-        raise Unreachable(f"{trl}: {describe(error)}") from error
+        raise Unreachable(f"{device_name(trl)}: {describe(error)}") from error
     return CommandTables(*(tuple(json.loads(text) for text in value or ()) for value in values))
+
+
+def command_status(proxy: tango.DeviceProxy, command_id: str) -> TaskStatus:
+    """Ask a device for the status of a command; what it calls as we do not is not found.
+
+    Raises
+    ------
+    tango.DevFailed
+        If it does not answer.
+    """
+    name = proxy.command_inout("CheckLongRunningCommandStatus", command_id)
+    return TaskStatus.__members__.get(name, TaskStatus.NOT_FOUND)
+
+
+def finished_result(proxy: tango.DeviceProxy, command_id: str) -> dict[str, str]:
+    """Read how a command ended from a device's table, as fields of a tree's node.
+
+    Raises
+    ------
+    tango.DevFailed
+        If it does not answer.
+    """
+    for text in proxy.read_attribute("lrcFinished").value or ():
+        record = json.loads(text)
+        if record.get("uid") == command_id:
+            return result_fields(record.get("result"))
+    return {}
+
+
+def result_fields(result: object) -> dict[str, str]:
+    """Return a result of the tables as fields of a tree's node; none if it is no result."""
+    if not isinstance(result, list) or not result:
+        return {}
+    known = isinstance(result[0], int) and result[0] in {int(code) for code in ResultCode}
+    code = ResultCode(result[0]) if known else ResultCode.UNKNOWN
+    return {"result_code": code.name, "message": " ".join(map(str, result[1:]))}
 
 
 @dataclass
 class TreeReader:
-    """Reads command trees, and hangs the trees of children where their parents wait for them.
+    """Reads command trees: as the device tells them while they run, in full once they are over.
+
+    A device that tells none is asked for its own part of the tree, and those that it waits for are
+    asked for theirs.
 
     Parameters
     ----------
@@ -88,7 +159,7 @@ class TreeReader:
     clock: Callable[[], float] = time.monotonic
     _proxies: dict[str, tango.DeviceProxy] = field(default_factory=dict)
     _finished: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    _skip_until: dict[str, float] = field(default_factory=dict)
+    _skip_until: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def read(self, trl: str, command_id: str, level: int = 0) -> dict[str, Any]:
         """Give the tree of a command; empty if the device has none.
@@ -105,13 +176,28 @@ class TreeReader:
         known = self._finished.get((trl, command_id))
         if known is not None:
             return known
-        snapshot = self._ask(trl, command_id)
+        told = self._told(trl, command_id) if level == 0 else {}
+        if told and not is_over(told):
+            return told  # one account of it: its progress is weighted from the top to the leaves
+        snapshot = self._ask(trl, command_id) or told
         over = bool(snapshot) and is_over(snapshot)
         if level < _MAX_LEVELS:
             over &= self._nest(snapshot, trl, level)
         if over:
             self._finished[trl, command_id] = snapshot
         return snapshot
+
+    def _told(self, trl: str, command_id: str) -> dict[str, Any]:
+        """Give the command's node in what the device tells of its commands; empty if there is none.
+
+        Its text may be cut and its steps counted, which is enough while it runs.
+        """
+
+        def read(proxy: tango.DeviceProxy) -> dict[str, Any] | None:
+            document = trees.read_document(proxy.read_attribute("taskTree").value)
+            return trees.find_command(document, command_id)
+
+        return self._read(trl, "taskTree", read) or {}
 
     def _nest(self, node: dict[str, Any], trl: str, level: int) -> bool:
         """Fill in what is below `node`; tell whether all of it has ended."""
@@ -121,7 +207,7 @@ class TreeReader:
             over &= self._nest(child, trl, level)
         target, command_id = node.get("target"), node.get("command_id")
         if target and command_id and not children:
-            address = _beside(trl, str(target))
+            address = beside(trl, str(target))
             if address != trl:
                 below = self.read(address, str(command_id), level + 1)
                 node["children"] = below.get("children", [])
@@ -129,27 +215,37 @@ class TreeReader:
         return over
 
     def _ask(self, trl: str, command_id: str) -> dict[str, Any]:
-        if self._skip_until.get(trl, 0.0) > self.clock():
-            return {}
+        def read(proxy: tango.DeviceProxy) -> Any:
+            return json.loads(proxy.command_inout("CommandTree", command_id))
+
+        snapshot = self._read(trl, "CommandTree", read)
+        return snapshot if isinstance(snapshot, dict) else {}
+
+    def _read(self, trl: str, what: str, read: Callable[[tango.DeviceProxy], Any]) -> Any:
+        """Read something of a device; None for a while after that has failed.
+
+        The device is not one of ours, or not there now: the tree is a courtesy, the outcome comes
+        otherwise.
+        """
+        if self._skip_until.get((trl, what), 0.0) > self.clock():
+            return None
         try:
             proxy = self._proxies.get(trl)
             if proxy is None:
                 proxy = self._proxies[trl] = tango.DeviceProxy(trl)
                 proxy.set_timeout_millis(round(_CALL_TIMEOUT * 1000))
-            snapshot = json.loads(proxy.command_inout("CommandTree", command_id))
-        except (tango.DevFailed, ValueError):
-            # not one of ours, or not there now: the tree is a courtesy, the outcome comes otherwise
-            self._skip_until[trl] = self.clock() + _SKIP_SECONDS
-            return {}
-        return snapshot if isinstance(snapshot, dict) else {}
+            return read(proxy)
+        except (tango.DevFailed, ProtocolError, ValueError):
+            self._skip_until[trl, what] = self.clock() + _SKIP_SECONDS
+            return None
 
 
-def _beside(trl: str, target: str) -> str:
+def beside(trl: str, target: str) -> str:
     """Write the address of `target` as seen from the device `trl`.
 
     Examples
     --------
-    >>> _beside("tango://db:10000/mid/control/0", "mid/cbf/01")
+    >>> beside("tango://db:10000/mid/control/0", "mid/cbf/01")
     'tango://db:10000/mid/cbf/01'
     """
     if target.startswith("tango://") or not trl.startswith("tango://"):

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from milonga.cli._call import call, read_argument
+from milonga.cli._console import output
 from milonga.cli._exit import ExitCode
 from milonga.cli._looking import full_trl
+from milonga.cli._tree_view import device_name
 from milonga.errors import ArgumentError, PlanNotFound, Unreachable
 from milonga.lrc import describe
 
@@ -39,7 +41,7 @@ def plans(trl: str, name: str | None, *, as_json: bool, tango_host: str | None) 
         If the device does not answer.
     """
     proxy = _proxy(full_trl(trl, tango_host))
-    console = Console(highlight=False)
+    console = output()
     if name is not None:
         description = _described(proxy, trl, name)
         if as_json:
@@ -57,7 +59,7 @@ def plans(trl: str, name: str | None, *, as_json: bool, tango_host: str | None) 
     for each in found:
         docs = str(each["docs"]).strip().partition("\n")[0]
         table.add_row(each["name"], " ".join(_signature(each)), docs)
-    console.print(table if found else f"{trl} has no plans")
+    console.print(table if found else f"{device_name(trl)} has no plans")
     return ExitCode.OK
 
 
@@ -71,6 +73,7 @@ def run(
     timeout: float | None,
     as_json: bool,
     tango_host: str | None,
+    dry: bool = False,
 ) -> ExitCode:
     """Run a plan and follow it; say how it ended.
 
@@ -84,7 +87,7 @@ def run(
         Whether it may wait for another plan.
     limit : float or None
         Seconds after which the device aborts it; None for what the device says.
-    timeout, as_json, tango_host : optional
+    timeout, as_json, tango_host, dry : optional
         As for `call`.
     """
     given = json.loads(read_argument(arguments) or "{}")
@@ -96,14 +99,16 @@ def run(
     if limit is not None:
         request["timeout"] = limit
     text = json.dumps(request)
-    return call(trl, "RunPlan", text, timeout=timeout, as_json=as_json, tango_host=tango_host)
+    return call(
+        trl, "RunPlan", text, timeout=timeout, as_json=as_json, tango_host=tango_host, dry=dry
+    )
 
 
 def _proxy(trl: str) -> tango.DeviceProxy:
     try:
         return tango.DeviceProxy(trl)
     except tango.DevFailed as error:
-        raise Unreachable(f"{trl}: {describe(error)}") from error
+        raise Unreachable(f"{device_name(trl)}: {describe(error)}") from error
 
 
 def _listed(proxy: tango.DeviceProxy, trl: str) -> list[str]:
@@ -121,10 +126,10 @@ def _asked(proxy: tango.DeviceProxy, trl: str, command: str, *argument: str) -> 
     except tango.DevFailed as error:
         reason = error.args[0].reason
         if reason == "PlanNotFound":
-            raise PlanNotFound(f"{trl}: {error.args[0].desc}") from error
+            raise PlanNotFound(f"{device_name(trl)}: {error.args[0].desc}") from error
         if reason == "API_CommandNotFound":
-            raise PlanNotFound(f"{trl}: found a device that runs no plans") from error
-        raise Unreachable(f"{trl}: {describe(error)}") from error
+            raise PlanNotFound(f"{device_name(trl)}: found a device that runs no plans") from error
+        raise Unreachable(f"{device_name(trl)}: {describe(error)}") from error
 
 
 def _signature(description: dict[str, Any]) -> list[str]:

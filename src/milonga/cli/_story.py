@@ -104,9 +104,15 @@ _SCAN = {
 
 
 def _plan(
-    name: str, arguments: Mapping[str, object], *nudges: Nudge, expected: Expected = Expected()
+    name: str,
+    arguments: Mapping[str, object],
+    *nudges: Nudge,
+    expected: Expected = Expected(),
+    analysis: str | None = None,
 ) -> Step:
-    request = {"plan": name, "arguments": arguments}
+    request: dict[str, object] = {"plan": name, "arguments": arguments}
+    if analysis is not None:
+        request["analysis"] = analysis
     return Step(_SUBARRAY, "RunPlan", request=request, nudges=nudges, expected=expected)
 
 
@@ -174,13 +180,14 @@ STORY = (
         ),
     ),
     Chapter(
-        "A plan: a scan with a motor and a detector in another process, paused and resumed",
+        "A plan: a scan of a detector over a motor, paused and resumed, and a peak fitted to it",
         (
             _plan(
                 "scan",
                 _SCAN,
                 Nudge("Pause", progress=30),
                 Nudge("Resume", state="paused"),
+                analysis="fit_peak",
             ),
         ),
     ),

@@ -22,6 +22,7 @@ def up(
     port: int,
     database_file: Path | None,
     log_folder: Path | None,
+    listen: str,
     timeout: float,
 ) -> ExitCode:
     """Start a system, say how to reach it, and stay until Ctrl-C or SIGTERM.
@@ -36,6 +37,8 @@ def up(
         Port of the database that we start; 0 takes a free one.
     database_file, log_folder : Path or None
         Where to keep the database and the logs; None: in a temporary folder.
+    listen : str
+        Address at which the servers listen.
     timeout : float
         Seconds until all devices must answer.
     """
@@ -52,6 +55,7 @@ def up(
         port=port,
         database_file=database_file,
         log_folder=log_folder,
+        listen=listen,
         timeout=timeout,
         tell=tell,
     )

@@ -5,20 +5,18 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
 from milonga.cli._exit import ExitCode
-from milonga.cli._looking import CommandTables, full_trl, read_tables
+from milonga.cli._looking import HOLD_OFF, LOOK_EVERY, CommandTables, full_trl, read_tables
+from milonga.cli._times import clock_time
+from milonga.cli._tree_view import device_name
 from milonga.errors import Unreachable
 
 __all__ = ["Watcher", "line_of", "watch"]
 
-_LOOK_EVERY = 0.2
-# cppTango refuses to reconnect within a second of a failure, whatever the other side does by then
-_HOLD_OFF = 1.1
 # far more than a device keeps, and not only what it shows: a look that misses a command, as one
 # across a restart may, must not make its end news again
 _REMEMBERED = 2000
@@ -50,11 +48,11 @@ def watch(trl: str, *, as_json: bool, tango_host: str | None) -> ExitCode:
         for event in watcher.news(tables):
             sys.stdout.write((json.dumps(event) if as_json else line_of(event)) + "\n")
         sys.stdout.flush()
-        time.sleep(_HOLD_OFF if lost else _LOOK_EVERY)
+        time.sleep(HOLD_OFF if lost else LOOK_EVERY)
         try:
             tables = read_tables(address)
             if lost:
-                notes.print(f"{trl} answers again", markup=False)
+                notes.print(f"{device_name(trl)} answers again", markup=False)
             lost = False
         except Unreachable as error:
             if not lost:
@@ -97,7 +95,7 @@ def line_of(event: dict[str, Any]) -> str:
     Examples
     --------
     >>> line_of({"event": "queued", "uid": "1_2_On", "name": "On"})
-    'queued              On  1_2_On'
+    'queued                  On  1_2_On'
     """
     parts = [f"{event['event']:8}", _clock_time(event), str(event.get("name", "?"))]
     if event["event"] == "ended":
@@ -108,11 +106,7 @@ def line_of(event: dict[str, Any]) -> str:
 
 def _clock_time(event: dict[str, Any]) -> str:
     stamp = event.get({"ended": "finished_time", "started": "started_time"}.get(event["event"], ""))
-    stamp = stamp or event.get("submitted_time")
-    try:
-        return f"{datetime.fromisoformat(str(stamp)).astimezone():%H:%M:%S}"
-    except ValueError:
-        return " " * 8
+    return clock_time(stamp or event.get("submitted_time"))
 
 
 def _result(event: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from milonga.control_model._operation import (
     FAULT_TRANSITIONS,
     STATE_OF_COMMUNICATION,
     STATE_OF_POWER,
+    StateName,
 )
 from milonga.control_model._status import FINAL_STATUSES, is_final
 
@@ -53,6 +54,7 @@ __all__ = [
     "PowerState",
     "ResultCode",
     "SimulationMode",
+    "StateName",
     "TaskStatus",
     "TestMode",
     "Transitions",

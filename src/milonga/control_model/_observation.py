@@ -178,6 +178,36 @@ class ObsStateMachine:
         """The internal state, which also tells whether anything is assigned or configured."""
         return self._state
 
+    @property
+    def origin(self) -> str:
+        """The internal state before the last ``_invoked`` action, to which `revert` leads."""
+        return self._origin
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a command is expected to lead on from here."""
+        return self.state in _TRANSITIONAL or self.state is ObsState.ABORTING
+
+    def restore(self, state: str, origin: str) -> None:
+        """Go to where another machine was.
+
+        Parameters
+        ----------
+        state, origin : str
+            Its `internal` and `origin`.
+
+        Raises
+        ------
+        StateModelError
+            If there are no such states.
+        """
+        for name in (state, origin):
+            if name not in _INTERNAL:
+                known = ", ".join(sorted(_INTERNAL))
+                raise StateModelError(f"observing state: found {name!r}, expected one of {known}")
+        self._origin = origin
+        self._move(state)
+
     def can(self, action: str) -> bool:
         """Tell whether `action` has a move from here."""
         return action == "component_obsfault" or (self._state, action) in OBS_TRANSITIONS
@@ -221,6 +251,9 @@ class ObsStateMachine:
             self._changed(_published(target))
 
 
+_INTERNAL = frozenset(
+    {state for state, _ in OBS_TRANSITIONS} | set(OBS_TRANSITIONS.values()) | {"FAULT_EMPTY"}
+)
 _TRANSITIONAL = frozenset({_S.RESOURCING, _S.CONFIGURING, _S.RESETTING, _S.RESTARTING})
 
 

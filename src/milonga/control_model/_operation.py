@@ -3,6 +3,8 @@
 Source: lrc-protocol e.1 and e.2. NO_SUPPLY, which the original leaves out, is OFF here.
 """
 
+from typing import Literal
+
 from milonga.control_model._chosen import AdminMode, CommunicationStatus, PowerState
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "FAULT_TRANSITIONS",
     "STATE_OF_COMMUNICATION",
     "STATE_OF_POWER",
+    "StateName",
 ]
 
 ADMIN_MODE_TRANSITIONS: dict[AdminMode, frozenset[AdminMode]] = {
@@ -52,3 +55,21 @@ COMMAND_STATES: dict[str, frozenset[str]] = {
     "Reset": frozenset({"STANDBY", "ON", "ALARM", "FAULT"}),
 }
 """The operational states in which a command may be called; a command not listed may always."""
+
+StateName = Literal[
+    "ON",
+    "OFF",
+    "CLOSE",
+    "OPEN",
+    "INSERT",
+    "EXTRACT",
+    "MOVING",
+    "STANDBY",
+    "FAULT",
+    "INIT",
+    "RUNNING",
+    "ALARM",
+    "DISABLE",
+    "UNKNOWN",
+]
+"""The names of the operational states."""

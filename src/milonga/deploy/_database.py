@@ -14,7 +14,7 @@ from milonga.errors import DeploymentError, Unreachable
 if TYPE_CHECKING:
     import tango
 
-__all__ = ["LOOPBACK", "Database", "connect", "split_host"]
+__all__ = ["LOOPBACK", "Database", "connect", "database_program", "split_host"]
 
 LOOPBACK = "127.0.0.1"
 """Everything that we start listens here only; Tango's own default is every interface."""
@@ -46,11 +46,7 @@ class Database:
         self._timeout = timeout
         self._host: str | None = None
         self._log = folder / "database.log"
-        # the name is an instance name, and also the member of its device sys/database/2
-        arguments = ["--host", LOOPBACK, "--port", str(port), "--print-host-port", "2"]
-        command = [sys.executable, "-m", "databaseds.database", *arguments]
-        environment = os.environ | {"PYTANGO_DATABASE_NAME": str(self._file)}
-        environment.pop("TANGO_HOST", None)
+        command, environment = database_program(self._file, LOOPBACK, port)
         self._process = Process("database", command, self._log, environment)
 
     @property
@@ -113,6 +109,25 @@ class Database:
         raise DeploymentError(
             f"the Tango database did not answer within {self._timeout:g} s: {self._process.ended()}"
         )
+
+
+def database_program(file: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Give the command and the environment of a database server.
+
+    Parameters
+    ----------
+    file : Path
+        Its SQLite file.
+    host : str
+        Address to listen at.
+    port : int
+        TCP port; 0 takes a free one, which the server tells on stderr.
+    """
+    # the name is an instance name, and also the member of its device sys/database/2
+    arguments = ["--host", host, "--port", str(port), "--print-host-port", "2"]
+    environment = os.environ | {"PYTANGO_DATABASE_NAME": str(file)}
+    environment.pop("TANGO_HOST", None)
+    return [sys.executable, "-m", "databaseds.database", *arguments], environment
 
 
 def connect(tango_host: str) -> "tango.Database":

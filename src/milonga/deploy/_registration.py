@@ -4,6 +4,7 @@ Registering twice changes nothing. Devices are only ever taken out of the databa
 registration of the same topology put them there; the list of these is kept in the database itself.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from milonga.deploy._topology import DeviceEntry, Topology
@@ -16,10 +17,15 @@ __all__ = ["OUR_PROPERTIES", "register"]
 
 OUR_PROPERTIES = (
     "AdminModeDefault",
+    "Analyses",
     "Children",
     "CommandMap",
     "CommandTimeout",
     "DataFolder",
+    "DocumentSink",
+    "HaltAfter",
+    "LoopLagLimit",
+    "MaxQueuedPlans",
     "MaxQueuedTasks",
     "PlanDevices",
     "PlanTimeout",
@@ -33,7 +39,7 @@ OUR_PROPERTIES = (
 _LEDGER = "milonga-topologies"
 
 
-def register(topology: Topology, database: "tango.Database") -> None:
+def register(topology: Topology, database: "tango.Database", *, server: str | None = None) -> None:
     """Write servers, devices and their properties into a database.
 
     Parameters
@@ -42,6 +48,9 @@ def register(topology: Topology, database: "tango.Database") -> None:
         The system.
     database : tango.Database
         Where to.
+    server : str, optional
+        Write only this server's devices, and take out only those. The servers of a system may do
+        so at the same time. Default: everything.
 
     Raises
     ------
@@ -50,46 +59,81 @@ def register(topology: Topology, database: "tango.Database") -> None:
         ours. Nothing was changed then.
     """
     servers = {entry.name: entry.full_name for entry in topology.servers}
-    ours = _ledger(topology, database)
-    problems = [*_taken_devices(topology, servers, database, ours)]
-    problems += _strangers(topology, servers, database, ours)
+    ledger = _ledger(topology, database)
+    ours = set().union(*ledger.values())
+    wanted = [entry for entry in topology.devices if server in {None, entry.server}]
+    problems = [*_taken_devices(wanted, servers, database, ours)]
+    problems += _strangers(
+        topology, [servers[name] for name in _chosen(servers, server)], database, ours
+    )
     if problems:
         raise DeploymentError(
             f"topology {topology.name} cannot be registered:\n" + "\n".join(problems)
         )
-    for name in ours - {entry.device.lower() for entry in topology.devices}:
-        database.delete_device(name)
-    # noted first: should this be interrupted, the next registration still knows what is ours
-    names = sorted(entry.device for entry in topology.devices)
-    database.put_property(_LEDGER, {topology.name: names})
-    for entry in topology.devices:
+    kept = {entry.device.lower() for entry in topology.devices}
+    here = {entry.device.lower() for entry in wanted}
+    for name in _chosen(ledger, server):
+        for device in ledger[name] - here:
+            # one that now runs elsewhere may have been taken there already
+            if device not in kept or _is_of(device, servers[name], database):
+                database.delete_device(device)
+    for name in _chosen(servers, server):
+        # noted first: should this be interrupted, the next registration still knows what is ours;
+        # what now runs elsewhere stays noted here until everything is registered
+        names = {entry.device.lower() for entry in wanted if entry.server == name}
+        names |= ledger.get(name, set()) & kept if server else set()
+        database.put_property(_LEDGER, {_key(topology, name): sorted(names)})
+    if server is None:
+        gone = [_key(topology, name) for name in ledger if name not in servers]
+        database.delete_property(_LEDGER, gone)
+    for entry in wanted:
         _register_device(entry, servers[entry.server], database)
 
 
-def _ledger(topology: Topology, database: "tango.Database") -> set[str]:
-    """Find the devices that this topology registered before."""
-    found = database.get_property(_LEDGER, topology.name)[topology.name]
-    return {name.lower() for name in found if name}
+def _chosen(names: Iterable[str], server: str | None) -> list[str]:
+    return [name for name in names if server in {None, name}]
+
+
+def _key(topology: Topology, server: str) -> str:
+    """Name the note of a server's devices: one each, so that no two servers write the same one."""
+    return f"{topology.name}/{server}" if server else topology.name
+
+
+def _ledger(topology: Topology, database: "tango.Database") -> dict[str, set[str]]:
+    """Find the devices that this topology registered before, by server.
+
+    The empty name stands for a note about all servers together, as older databases have it.
+    """
+    pattern = f"{topology.name}/*"
+    names = [str(name) for name in database.get_object_property_list(_LEDGER, pattern)]
+    notes = database.get_property(_LEDGER, [topology.name, *names])
+    return {
+        key.partition("/")[2]: {name.lower() for name in listed if name}
+        for key, listed in notes.items()
+    }
 
 
 def _taken_devices(
-    topology: Topology, servers: dict[str, str], database: "tango.Database", ours: set[str]
+    wanted: list[DeviceEntry],
+    servers: dict[str, str],
+    database: "tango.Database",
+    ours: set[str],
 ) -> list[str]:
     problems = []
-    for entry in topology.devices:
+    for entry in wanted:
         owner = _owner(entry.device, database)
-        wanted = servers[entry.server]
-        if owner and owner.lower() != wanted.lower() and entry.device.lower() not in ours:
-            problems.append(f"device {entry.device}: found in server {owner}, expected {wanted}")
+        expected = servers[entry.server]
+        if owner and owner.lower() != expected.lower() and entry.device.lower() not in ours:
+            problems.append(f"device {entry.device}: found in server {owner}, expected {expected}")
     return problems
 
 
 def _strangers(
-    topology: Topology, servers: dict[str, str], database: "tango.Database", ours: set[str]
+    topology: Topology, servers: list[str], database: "tango.Database", ours: set[str]
 ) -> list[str]:
     known = ours | {entry.device.lower() for entry in topology.devices}
     problems = []
-    for server in servers.values():
+    for server in servers:
         pairs = list(database.get_device_class_list(server))
         strangers = [
             device
@@ -114,10 +158,14 @@ def _owner(device: str, database: "tango.Database") -> str | None:
         return None
 
 
+def _is_of(device: str, server: str, database: "tango.Database") -> bool:
+    return (_owner(device, database) or "").lower() == server.lower()
+
+
 def _register_device(entry: DeviceEntry, server: str, database: "tango.Database") -> None:
     import tango  # noqa: PLC0415 - as above
 
-    if (_owner(entry.device, database) or "").lower() != server.lower():
+    if not _is_of(entry.device, server, database):
         info = tango.DbDevInfo()
         info.name = entry.device
         info._class = entry.class_name  # noqa: SLF001 - pytango's name for it

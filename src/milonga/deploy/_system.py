@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from milonga.deploy._database import LOOPBACK, Database, connect
 from milonga.deploy._processes import Process, stop_all
 from milonga.deploy._registration import register
+from milonga.deploy._serving import endpoint, server_program
 from milonga.deploy._signals import without_interruption
 from milonga.deploy._topology import ServerEntry, Topology
 from milonga.errors import DeploymentError
@@ -49,6 +49,8 @@ class System:
         SQLite file of our own database. Default: a temporary one.
     log_folder : Path, optional
         Where processes write their output; kept. Default: a temporary folder, removed at the end.
+    listen : str
+        Address at which the servers listen; our own database listens on the loopback only.
     timeout : float
         Seconds until all devices must answer.
     tell : callable, optional
@@ -70,6 +72,7 @@ class System:
         port: int = 0,
         database_file: Path | None = None,
         log_folder: Path | None = None,
+        listen: str = LOOPBACK,
         timeout: float = 60.0,
         tell: Callable[[str], None] = lambda _text: None,
     ) -> None:
@@ -78,6 +81,7 @@ class System:
         self._port = port
         self._database_file = database_file
         self._log_folder = log_folder
+        self._listen = listen
         self._timeout = timeout
         self._tell = tell
         self._temporary: Path | None = None
@@ -197,17 +201,9 @@ class System:
         )
 
     def _start_server(self, entry: ServerEntry) -> None:
-        command = [part.replace("{python}", sys.executable) for part in entry.command]
-        command = command or [sys.executable, "-m", "milonga.devices"]
-        program = shutil.which(command[0])
-        if program is None:
-            raise DeploymentError(
-                f"server {entry.name}: found the command {command[0]!r}, expected a program"
-            )
-        endpoint = ["-ORBendPoint", f"giop:tcp:{LOOPBACK}:0"]
+        arguments = [*server_program(entry), *endpoint(self._listen)]
         environment = os.environ | dict(entry.environment) | {"TANGO_HOST": self.tango_host}
         log = self.log_folder / f"{entry.name}.log"
-        arguments = [program, *command[1:], entry.name, *endpoint]
         process = Process(entry.name, arguments, log, environment)
         with without_interruption():
             process.start()
@@ -254,7 +250,10 @@ class System:
                 time.sleep(_LOOK_EVERY)
 
     def _wait_until_answering(self, deadline: float) -> None:
+        """Wait until each device answers, and its server takes subscriptions."""
         import tango  # noqa: PLC0415 - as above
+
+        from milonga.lrc import wait_until_started  # noqa: PLC0415 - it loads tango
 
         for entry in self.topology.devices:
             while True:
@@ -263,6 +262,7 @@ class System:
                     proxy = tango.DeviceProxy(f"tango://{self.tango_host}/{entry.device}")
                     proxy.set_timeout_millis(round(_PING_TIMEOUT * 1000))
                     proxy.ping()
+                    wait_until_started(proxy)
                     break
                 except tango.DevFailed as error:
                     if time.monotonic() > deadline:

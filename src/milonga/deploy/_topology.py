@@ -22,7 +22,7 @@ from milonga.deploy._topology_models import (
     TopologyFile,
 )
 from milonga.deploy._topology_words import expected_one_of, shape_problems
-from milonga.deploy._yaml_marks import Problem, read_yaml
+from milonga.deploy._yaml_marks import MarkedData, Problem, read_yaml
 from milonga.errors import TopologyError
 
 __all__ = ["DeviceEntry", "ServerEntry", "Topology", "TopologyProblems"]
@@ -153,7 +153,17 @@ class Topology:
         >>> [entry.device for entry in topology.devices]
         ['lab/leaf/a', 'lab/sub/1']
         """
-        marked = read_yaml(text, name)
+        return cls.from_marked(read_yaml(text, name))
+
+    @classmethod
+    def from_marked(cls, marked: MarkedData) -> "Topology":
+        """Check a topology that was read already.
+
+        Parameters
+        ----------
+        marked : MarkedData
+            Its data and their lines.
+        """
         problems = list(marked.problems)
         file: TopologyFile | None = None
         if not isinstance(marked.data, dict):
@@ -226,21 +236,23 @@ class Topology:
 
     def _server(self, name: str) -> ServerEntry:
         options = self._file.servers.get(name)
+        records = self._file.records.environment()
         if options is None:
-            return ServerEntry(name)
-        return ServerEntry(name, options.tango_name, options.command, options.environment)
+            return ServerEntry(name, environment=records)
+        environment = records | options.environment
+        return ServerEntry(name, options.tango_name, options.command, environment)
 
     @staticmethod
     def _plan_device(entry: PlanDevice) -> DeviceEntry:
         own = {key: _property_texts(value) for key, value in entry.properties.items()}
         return DeviceEntry(entry.name, entry.device, entry.class_name, entry.server or "", own)
 
-    def _plans(self, device: Planner) -> dict[str, list[str]]:
+    def _plans(self, device: Planner, commands: Mapping[str, Any]) -> dict[str, list[str]]:
         """Give the properties of a device that runs plans."""
         known = {entry.name: entry for entry in self._file.plan_devices}
         names = device.plan_devices
         if names is None:
-            names = tuple(known) if device.plans else ()
+            names = tuple(known) if device.plans or _has_plan(commands) else ()
         properties = {
             "Plans": list(device.plans),
             "PlanDevices": [
@@ -248,7 +260,12 @@ class Topology:
                 for name in names
             ],
             "DataFolder": [device.data_folder] if device.data_folder else [],
+            "DocumentSink": [device.document_sink] if device.document_sink else [],
             "PlanTimeout": [repr(device.plan_timeout)] if device.plan_timeout else [],
+            "HaltAfter": [repr(device.halt_after)] if device.halt_after else [],
+            "MaxQueuedPlans": [repr(device.max_queued_plans)] if device.max_queued_plans else [],
+            "LoopLagLimit": [repr(device.loop_lag_limit)] if device.loop_lag_limit else [],
+            "Analyses": [entry.model_dump_json(exclude_defaults=True) for entry in device.analyses],
         }
         return {name: lines for name, lines in properties.items() if lines}
 
@@ -262,10 +279,11 @@ class Topology:
         return self._entry(leaf.name, leaf.class_, leaf, properties)
 
     def _subarray(self, subarray: Subarray, members: Mapping[str, _Child]) -> DeviceEntry:
-        properties = self._common(subarray) | self._plans(subarray)
+        commands = self._file.command_map.subarray
+        properties = self._common(subarray) | self._plans(subarray, commands)
         properties["SubID"] = [str(subarray.id)]
         properties["Children"] = [_child_text(name, members[name]) for name in subarray.children]
-        properties |= _commands(self._file.command_map.subarray, self._file.policies.subarray)
+        properties |= _commands(commands, self._file.policies.subarray)
         return self._entry(subarray.name, subarray.class_, subarray, properties)
 
     def _controller(self, controller: Controller, members: Mapping[str, _Child]) -> DeviceEntry:
@@ -274,9 +292,10 @@ class Topology:
             adopted = {name for entry in self._file.subarrays for name in entry.children}
             subarrays = (entry.name for entry in self._file.subarrays)
             listed = tuple(name for name in subarrays if name not in adopted)
-        properties = self._common(controller) | self._plans(controller)
+        commands = self._file.command_map.controller
+        properties = self._common(controller) | self._plans(controller, commands)
         properties["Children"] = [_child_text(name, members[name]) for name in listed]
-        properties |= _commands(self._file.command_map.controller, self._file.policies.controller)
+        properties |= _commands(commands, self._file.policies.controller)
         return self._entry(controller.name, controller.class_, controller, properties)
 
     def _common(self, device: Device) -> dict[str, list[str]]:
@@ -300,7 +319,7 @@ def _child_text(name: str, child: _Child) -> str:
     spec: dict[str, Any] = {"name": name, "trl": child.device}
     spec["groups"] = list(getattr(child, "groups", ()))
     if isinstance(child, Member):
-        treatment = {"kind", "until", "skip_when_reached"}
+        treatment = {"kind", "until", "skip_when_reached", "timeouts", "abort_all"}
         spec |= child.model_dump(mode="json", include=treatment, exclude_defaults=True)
     return json.dumps(spec)
 
@@ -308,6 +327,13 @@ def _child_text(name: str, child: _Child) -> str:
 def _commands(command_map: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, list[str]]:
     named = {"CommandMap": command_map, "Policy": policy}
     return {name: [json.dumps(value)] for name, value in named.items() if value}
+
+
+def _has_plan(step: object) -> bool:
+    """Tell whether a step of a command map, or any below it, is a plan."""
+    if not isinstance(step, Mapping):
+        return False
+    return "plan" in step or any(_has_plan(below) for below in step.values())
 
 
 def _property_texts(value: Any) -> list[str]:

@@ -9,7 +9,7 @@ from milonga.deploy._topology_models import CLASSES
 from milonga.deploy._topology_words import expected_one_of
 from milonga.deploy._yaml_marks import MarkedData, Path, Problem
 from milonga.errors import CommandMapError
-from milonga.tasks import ChildSpec, CommandMap, check_command_map
+from milonga.tasks import ChildSpec, CommandMap, UntilSpec, check_command_map, naming_problems
 
 __all__ = ["COMMANDS", "check_commands"]
 
@@ -53,14 +53,16 @@ def _device_problems(
     # a class of somebody else may have more commands and methods than we can know
     ours = node.raw.get("class", CLASSES[0]) in CLASSES
     for name in commands if ours else ():
-        if name not in COMMANDS[node.kind]:
+        if name not in COMMANDS[node.kind] and not _is_safety(commands[name]):
             text = f"unknown command; {expected_one_of(name, COMMANDS[node.kind])}"
             problems.append((("command_map", node.kind, name), text))
     methods = () if ours else _methods(commands)
     place: Path = ("command_map", node.kind)
     problems += [
         ((*place, *path), text)
-        for path, text in _map_problems(commands, children, methods, _plans(node))
+        for path, text in _map_problems(
+            commands, children, methods, _plans(node), _analyses(node), COMMANDS[node.kind]
+        )
     ]
     # judged as the policy of a command to all children, which is what it is
     policy = _section(data, "policies", node.kind)
@@ -78,9 +80,13 @@ def _map_problems(
     children: list[ChildSpec],
     methods: tuple[str, ...],
     plans: tuple[str, ...] = (),
+    analyses: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
 ) -> list[tuple[Path, str]]:
     try:
-        lines = check_command_map(CommandMap.from_data(data), children, methods, plans=plans)
+        command_map = CommandMap.from_data(data)
+        lines = check_command_map(command_map, children, methods, plans=plans, analyses=analyses)
+        lines += naming_problems(command_map, known)
     except CommandMapError as error:
         lines = str(error).splitlines()[1:]
     return [_split(line) for line in lines]
@@ -98,6 +104,10 @@ def _section(data: Mapping[str, Any], section: str, kind: str) -> dict[str, Any]
     return found if isinstance(found, dict) else {}
 
 
+def _is_safety(command: object) -> bool:
+    return isinstance(command, dict) and command.get("safety") is True
+
+
 def _methods(commands: object) -> tuple[str, ...]:
     """Collect the methods that a map names."""
     if not isinstance(commands, dict):
@@ -113,6 +123,14 @@ def _plans(node: Node) -> tuple[str, ...]:
     return tuple(filter(None, map(plan_name, listed if isinstance(listed, list) else ())))
 
 
+def _analyses(node: Node) -> tuple[str, ...]:
+    """List the names of the analyses that a device allows."""
+    listed = node.raw.get("analyses")
+    entries = listed if isinstance(listed, list) else []
+    names = (entry.get("name") for entry in entries if isinstance(entry, dict))
+    return tuple(name for name in names if isinstance(name, str))
+
+
 def _children(node: Node, nodes: list[Node]) -> list[ChildSpec]:
     """List a device's children; their Tango names are judged elsewhere."""
     by_name = {other.name: other for other in nodes if other.kind in {"subarray", "leaf"}}
@@ -121,7 +139,12 @@ def _children(node: Node, nodes: list[Node]) -> list[ChildSpec]:
     else:
         names = [other.name for other in nodes if other.kind == "subarray" and other.name]
     return [
-        ChildSpec(name=name, trl=f"a/b/{name}", groups=_groups(by_name[name]))
+        ChildSpec(
+            name=name,
+            trl=f"a/b/{name}",
+            groups=_groups(by_name[name]),
+            until=dict.fromkeys(_until(by_name[name]), _SOMETHING),
+        )
         for name in dict.fromkeys(names)
     ]
 
@@ -129,3 +152,14 @@ def _children(node: Node, nodes: list[Node]) -> list[ChildSpec]:
 def _groups(node: Node) -> tuple[str, ...]:
     groups = node.raw.get("groups", ["subarray"] if node.kind == "subarray" else [])
     return tuple(group for group in groups if isinstance(group, str) and group)
+
+
+_SOMETHING = UntilSpec(reached=("?",))
+"""Stands for what a child has below `until`, which the models judge."""
+
+
+def _until(node: Node) -> tuple[str, ...]:
+    """List the commands whose end at a child is described."""
+    until = node.raw.get("until")
+    names = until if isinstance(until, dict) else ()
+    return tuple(name for name in names if isinstance(name, str) and name)

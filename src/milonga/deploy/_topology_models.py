@@ -15,11 +15,14 @@ from pydantic import (
     model_validator,
 )
 
+from milonga.control_model import StateName
+from milonga.deploy._topology_records import TopologyRecords
 from milonga.tasks import UntilSpec
 
 __all__ = [
     "CLASSES",
     "MAX_DEVICES",
+    "Analysis",
     "CommandMaps",
     "Controller",
     "Defaults",
@@ -33,6 +36,7 @@ __all__ = [
     "Server",
     "Subarray",
     "TopologyFile",
+    "TopologyRecords",
 ]
 
 CLASSES = (
@@ -63,6 +67,7 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{_PART}$", max_length=100)]
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 _FUNCTION = f"{_DOTTED}:{_DOTTED}"
 PlanEntry = Annotated[str, StringConstraints(pattern=rf"^([^=\s:]+=)?{_FUNCTION}$", max_length=255)]
+FunctionName = Annotated[str, StringConstraints(pattern=rf"^{_FUNCTION}$", max_length=255)]
 PlanEntries = Annotated[tuple[PlanEntry, ...], Field(strict=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -98,6 +103,33 @@ class Device(_Model):
     properties: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Analysis(_Model):
+    """An analysis that a device may run, in a process of its own.
+
+    Parameters
+    ----------
+    name : str
+        What command maps and clients call it.
+    target : str
+        The function: ``module:function``.
+    parameters_model : str, optional
+        Pydantic model of its parameters: ``module:Model``.
+    python_path : sequence of str, optional
+        Folders in which modules are looked for first.
+    timeout : float, optional
+        Seconds that it may take.
+    environment : sequence of str, optional
+        Names of environment variables that it needs beside the usual ones.
+    """
+
+    name: Name
+    target: FunctionName
+    parameters_model: FunctionName | None = None
+    python_path: Texts = ()
+    timeout: Seconds | None = None
+    environment: Texts = ()
+
+
 class Planner(Device):
     """A device that can run plans.
 
@@ -109,14 +141,29 @@ class Planner(Device):
         Which of the topology's plan devices its plans may use; all if it does not say.
     data_folder : str, optional
         Where the documents of its runs go.
+    document_sink : str, optional
+        URL of a Tiled server to which they are delivered from there.
     plan_timeout : float, optional
         Seconds after which a plan is aborted, unless RunPlan says otherwise.
+    halt_after : float, optional
+        Seconds for the cleanup of a plan that is to end, until it is halted.
+    max_queued_plans : int, optional
+        How many plans may wait behind the one that runs.
+    loop_lag_limit : float, optional
+        Seconds for which a plan may block the event loop of its server before that is logged.
+    analyses : sequence of Analysis, optional
+        The analyses that may be run.
     """
 
     plans: PlanEntries = ()
     plan_devices: Names | None = None
     data_folder: str | None = None
+    document_sink: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
     plan_timeout: Seconds | None = None
+    halt_after: Seconds | None = None
+    max_queued_plans: Annotated[int, Field(ge=1)] | None = None
+    loop_lag_limit: Seconds | None = None
+    analyses: Annotated[tuple[Analysis, ...], Field(strict=False)] = ()
 
 
 class Controller(Planner):
@@ -142,12 +189,25 @@ class Subarray(Planner):
 
 
 class ScriptStep(_Model):
-    """How a simulated leaf answers one command; the same as `milonga.devices` takes."""
+    """How a simulated leaf answers one command; the same as `milonga.devices` takes.
+
+    Parameters
+    ----------
+    state : str, optional
+        State in which it is when the command has worked.
+    extend : float, optional
+        Seconds more than it was given that the command asks for when it starts.
+    safety : bool, optional
+        Whether the command overtakes all others there.
+    """
 
     duration: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] | None = None
     steps: Annotated[int, Field(ge=0, le=100)] | None = None
     outcome: Literal["ok", "failed", "rejected", "fault", "refused", "never"] | None = None
     message: str | None = None
+    state: StateName | None = None
+    extend: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] | None = None
+    safety: bool | None = None
 
 
 class Member(_Model):
@@ -160,16 +220,23 @@ class Member(_Model):
     kind : {"auto", "lrc", "state", "plain"}
         How its commands are followed; "auto" finds out when the device is reached.
     until : dict
-        For a device that knows no long-running commands: by command, the attribute and the values
-        with which the work is over.
+        By command, the attribute and the values with which the work is over: beside the result of
+        the command, or in its place at a device that knows no long-running commands.
     skip_when_reached : bool
         Whether a command is left out that leads to where the device already is.
+    timeouts : dict
+        Seconds that a command may take at this device, by command; ``*`` for all others.
+    abort_all : bool
+        Whether the device is told to Abort when it does not take the abort of a command by its id.
+        That ends everything there, also what others have started.
     """
 
     groups: Names = ()
     kind: Literal["auto", "lrc", "state", "plain"] = "auto"
     until: dict[Name, UntilSpec] = Field(default_factory=dict)
     skip_when_reached: bool = True
+    timeouts: dict[str, Seconds] = Field(default_factory=dict)
+    abort_all: bool = False
 
 
 class External(Member):
@@ -282,5 +349,6 @@ class TopologyFile(_Model):
         tuple[PlanDevice, ...], Field(strict=False), AfterValidator(_not_many)
     ] = ()
     servers: dict[Name, Server] = Field(default_factory=dict)
+    records: TopologyRecords = TopologyRecords()
     command_map: CommandMaps = CommandMaps()
     policies: Policies = Policies()

@@ -17,7 +17,19 @@ _LETTERS = "letters, digits, '-', '_', '.'"
 _PATTERNS = {
     "device": f"a Tango name domain/family/member of {_LETTERS}",
     "plans": "module:function or name=module:function",
+    "store": "a path, none, or a URL sqlite:… or postgresql:… without a password; set that one, as"
+    " MILONGA_RECORDS, where the servers are started",
+    "webhook_hosts": "a host such as hooks.example.org, with or without a port",
+    "target": "module:function",
+    "parameters_model": "module:Model",
     "type": "motor, detector, or module:Class",
+    # of the chart's values
+    "digest": "sha256: and 64 hexadecimal digits",
+    "host": "host:port, such as databaseds:10000",
+    "limits": "a quantity such as 500m or 1Gi",
+    "requests": "a quantity such as 500m or 1Gi",
+    "size": "a quantity such as 500m or 1Gi",
+    "url": "a URL sqlite:… or postgresql:… without a password, which belongs into a secret",
 }
 _LISTED = 12
 
@@ -39,25 +51,40 @@ def expected_one_of(found: str, known: Sequence[str]) -> str:
     return f"found {found!r}, expected one of {', '.join(shown) or '(there are none)'}"
 
 
-def shape_problems(error: ValidationError, marked: MarkedData) -> list[Problem]:
-    """Put each finding of pydantic at its line."""
-    return [marked.problem(*_told(detail)) for detail in error.errors(include_url=False)]
+def shape_problems(
+    error: ValidationError, marked: MarkedData, model: type[BaseModel] = TopologyFile
+) -> list[Problem]:
+    """Put each finding of pydantic at its line.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic says.
+    marked : MarkedData
+        The file as read.
+    model : type
+        The model of the whole file.
+    """
+    return [marked.problem(*_told(detail, model)) for detail in error.errors(include_url=False)]
 
 
-def _told(detail: Mapping[str, Any]) -> tuple[Path, str]:
+def _told(detail: Mapping[str, Any], model: type[BaseModel]) -> tuple[Path, str]:
     path: Path = tuple(step for step in detail["loc"] if step != "[key]")
     found = _short(detail["input"])
     match detail["type"]:
         case "missing":
             return path[:-1], f"found no field {path[-1]!r}, expected one"
         case "extra_forbidden":
-            return path, f"unknown field; {expected_one_of(str(path[-1]), _fields_at(path[:-1]))}"
+            return (
+                path,
+                f"unknown field; {expected_one_of(str(path[-1]), _fields_at(path[:-1], model))}",
+            )
         case "string_pattern_mismatch":
             expected = _PATTERNS.get(str(path[-1])) or _PATTERNS.get(
                 str(path[-2]) if len(path) > 1 else "", f"a name of {_LETTERS}"
             )
         case "model_type":
-            expected = f"a mapping with the fields {', '.join(_fields_at(path))}"
+            expected = f"a mapping with the fields {', '.join(_fields_at(path, model))}"
         case "tuple_type":
             expected = "a list"
         case "dict_type":
@@ -75,9 +102,9 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def _fields_at(path: Path) -> list[str]:
+def _fields_at(path: Path, model: type[BaseModel]) -> list[str]:
     """Name the fields that a mapping at `path` may have."""
-    here: Any = TopologyFile
+    here: Any = model
     for step in path:
         if isinstance(here, type) and issubclass(here, BaseModel):
             names = {info.alias or name: info for name, info in here.model_fields.items()}

@@ -1,22 +1,29 @@
-"""The Tango devices: controller, subarray and simulated leaf, and the server that runs them."""
+"""The Tango devices: controller, subarray and simulated leaf, and the server that runs them.
 
-import logging
-import sys
-from collections.abc import Sequence
+What is imported from here is loaded then, with what it needs and not more.
+"""
 
-from tango.server import run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from milonga.devices._arguments import parse_argument
-from milonga.devices._base import MilongaDevice
-from milonga.devices._controller import MilongaController
-from milonga.devices._detector import DetectorSimulator
-from milonga.devices._health import HealthBoard
-from milonga.devices._leaf import LeafSimulator
-from milonga.devices._logging import SkaFormatter
-from milonga.devices._motor import MotorSimulator
-from milonga.devices._parent import MilongaParent
-from milonga.devices._script import parse_script
-from milonga.devices._subarray import MilongaSubarray
+if TYPE_CHECKING:
+    from tango.server import Device
+
+    from milonga.devices._arguments import parse_argument
+    from milonga.devices._base import MilongaDevice
+    from milonga.devices._classes import load_classes, needed_classes
+    from milonga.devices._controller import MilongaController
+    from milonga.devices._detector import DetectorSimulator
+    from milonga.devices._health import HealthBoard
+    from milonga.devices._leaf import LeafSimulator
+    from milonga.devices._motor import MotorSimulator
+    from milonga.devices._parent import MilongaParent
+    from milonga.devices._script import parse_script
+    from milonga.devices._server import SERVER_NAME, main
+    from milonga.devices._subarray import MilongaSubarray
+
+    DEVICE_CLASSES: tuple[type[Device], ...]
+    """The classes that the server ``milonga-server`` serves."""
 
 __all__ = [
     "DEVICE_CLASSES",
@@ -29,27 +36,40 @@ __all__ = [
     "MilongaParent",
     "MilongaSubarray",
     "MotorSimulator",
+    "load_classes",
     "main",
+    "needed_classes",
     "parse_argument",
     "parse_script",
 ]
 
-DEVICE_CLASSES = (
-    MilongaController,
-    MilongaSubarray,
-    LeafSimulator,
-    MotorSimulator,
-    DetectorSimulator,
-)
-"""The classes that the server ``milonga-server`` serves."""
+_MODULES = {
+    "SERVER_NAME": "_server",
+    "DetectorSimulator": "_detector",
+    "HealthBoard": "_health",
+    "LeafSimulator": "_leaf",
+    "MilongaController": "_controller",
+    "MilongaDevice": "_base",
+    "MilongaParent": "_parent",
+    "MilongaSubarray": "_subarray",
+    "MotorSimulator": "_motor",
+    "load_classes": "_classes",
+    "main": "_server",
+    "needed_classes": "_classes",
+    "parse_argument": "_arguments",
+    "parse_script": "_script",
+}
 
-SERVER_NAME = "milonga-server"
-"""Name of the Tango server; an instance name follows it."""
+
+def __getattr__(name: str) -> Any:
+    if name == "DEVICE_CLASSES":
+        from milonga.devices._classes import load_classes as load  # noqa: PLC0415 - loads Tango
+
+        return load()
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the device server; the arguments are Tango's, the first is the instance name."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(SkaFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    run(DEVICE_CLASSES, args=[SERVER_NAME, *(sys.argv[1:] if arguments is None else arguments)])
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

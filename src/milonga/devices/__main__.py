@@ -1,6 +1,6 @@
 """``python -m milonga.devices INSTANCE`` runs a device server."""
 
-from milonga.devices import main
+from milonga.devices._server import main
 
 if __name__ == "__main__":
     main()

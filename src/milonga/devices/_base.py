@@ -58,7 +58,9 @@ class MilongaDevice(LoggingDevice):
         dtype=str, default_value="OFFLINE", doc="Admin mode of a device that was never told one."
     )
     CommandTimeout = device_property(
-        dtype=float, default_value=60.0, doc="Seconds that a command has, unless it has its own."
+        dtype=float,
+        default_value=60.0,
+        doc="Seconds that a command has, unless it has its own. 0: no limit on a leaf device.",
     )
     DebugEnabled = device_property(
         dtype=bool, default_value=False, doc="Whether DebugDevice may be called."
@@ -109,6 +111,10 @@ class MilongaDevice(LoggingDevice):
         status = CommunicationStatus
         self.connected(status.ESTABLISHED if wanted else status.DISABLED, state="OFF")
 
+    def default_timeout(self) -> float | None:
+        """Return CommandTimeout."""
+        return self.CommandTimeout if self.CommandTimeout > 0 else None
+
     # For subclasses
 
     def connected(self, status: CommunicationStatus, state: str | None = None) -> None:
@@ -140,7 +146,12 @@ class MilongaDevice(LoggingDevice):
         self.publish("commandedState", target)
 
     def power_reached(self, name: str) -> None:
-        """Take the state that a power command leads to; to be called when it has worked."""
+        """Take the state that a power command leads to; to be called when it has worked.
+
+        A device that was taken out of use meanwhile stays DISABLE.
+        """
+        if self._admin_mode not in COMMUNICATING_MODES:
+            return
         self._set_operational_state(self._commanded_state if name == "Reset" else name.upper())
 
     def set_health(self, health: HealthState) -> None:

@@ -1,9 +1,12 @@
 """A simulated leaf: a device that does as its script says."""
 
+from collections.abc import Callable
+
 from tango.server import attribute, command, device_property
 
-from milonga.control_model import OBS_COMMANDS, ResultCode, TaskStatus
+from milonga.control_model import OBS_COMMANDS, CommunicationStatus, ResultCode, TaskStatus
 from milonga.devices._base import POWER_COMMANDS, MilongaDevice
+from milonga.devices._own_commands import can_be_own
 from milonga.devices._script import CommandScript, ScriptedOutcome, parse_script
 from milonga.devices._tracked import LRC_REPLY, LrcReply, reply
 from milonga.errors import CommandRejected
@@ -27,6 +30,8 @@ class ScriptedRun:
     def start(self, report: Reporter) -> None:
         """Begin; on the scheduler's thread."""
         self._report = report
+        if self._script.extend:
+            report(extend=self._script.extend)
         if self._aborted:
             self._end_aborted()
         elif self._script.duration > 0 or self._script.outcome is ScriptedOutcome.NEVER:
@@ -80,6 +85,8 @@ class LeafSimulator(MilongaDevice):
         """Take the script of the property."""
         self._script_text: str = self.Script or "{}"
         self._script = parse_script(self._script_text)
+        own = can_be_own(type(self), self._script)
+        self.offer(own, [name for name, script in self._script.items() if script.safety])
 
     def make_job(self, name: str, argument: str | None) -> Job:  # noqa: ARG002 - simulated
         """Return what the script says of the command."""
@@ -90,6 +97,9 @@ class LeafSimulator(MilongaDevice):
         job = Job(name, run.start, run.abort)
         if name in POWER_COMMANDS:
             self._take_power(job)
+        elif script.state is not None:
+            self._take_state(job, script.state)
+        job.safety = script.safety
         return job
 
     @attribute(dtype=str, max_dim_x=1)
@@ -149,11 +159,20 @@ class LeafSimulator(MilongaDevice):
 
     def _take_power(self, job: Job) -> None:
         """Make a command change the operational state when it has worked."""
-
-        def ended(status: TaskStatus, result: object) -> None:
-            worked = isinstance(result, tuple) and result[0] is ResultCode.OK
-            if status is TaskStatus.COMPLETED and worked:
-                self.power_reached(job.name)
-
         job.on_started = lambda: self.power_started(job.name)
-        job.on_ended = ended
+        job.on_ended = _if_it_worked(lambda: self.power_reached(job.name))
+
+    def _take_state(self, job: Job, state: str) -> None:
+        """Make a command change the State when it has worked."""
+        job.on_ended = _if_it_worked(
+            lambda: self.connected(CommunicationStatus.ESTABLISHED, state=state)
+        )
+
+
+def _if_it_worked(act: Callable[[], None]) -> Callable[[TaskStatus, object], None]:
+    def ended(status: TaskStatus, result: object) -> None:
+        worked = isinstance(result, tuple) and result[0] is ResultCode.OK
+        if status is TaskStatus.COMPLETED and worked:
+            act()
+
+    return ended

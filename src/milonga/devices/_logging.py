@@ -3,12 +3,15 @@
 Source: lrc-protocol h.
 """
 
+import json
 import logging
 import logging.handlers
+import os
 import socket
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,10 +19,21 @@ import tango
 from tango.server import attribute, device_property
 
 from milonga.control_model import LoggingLevel
+from milonga.devices._command_context import current_command
 from milonga.devices._tracked import TrackedDevice, latin1
-from milonga.errors import ArgumentError
+from milonga.errors import ArgumentError, MonitoringError
 
-__all__ = ["LoggingDevice", "SkaFormatter", "make_target"]
+__all__ = [
+    "FORMAT_VARIABLE",
+    "JsonFormatter",
+    "LoggingDevice",
+    "SkaFormatter",
+    "chosen_formatter",
+    "make_target",
+]
+
+FORMAT_VARIABLE = "MILONGA_LOG_FORMAT"
+"""Environment variable: ``ska``, the default, or ``json``."""
 
 MAX_TARGETS = 4
 FILE_BYTES = 1 << 20
@@ -71,6 +85,68 @@ class SkaFormatter(logging.Formatter):
         return self.default_msec_format % (text, record.msecs)
 
 
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object on one line.
+
+    Keys: ``time`` (UTC), ``level``, ``logger``, ``thread``, ``message``, and as far as known
+    ``device``, ``command_id``, ``transaction_id``, ``trace_id``, ``span_id``, ``exception``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        told: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "thread": record.threadName,
+            "message": record.getMessage(),
+        }
+        command = current_command()
+        if record.name.startswith(_DEVICE_LOGGERS):
+            told["device"] = record.name.removeprefix(_DEVICE_LOGGERS)
+        if command is not None:
+            told.setdefault("device", command.device)
+            told["command_id"] = command.command_id
+            if command.transaction_id is not None:
+                told["transaction_id"] = command.transaction_id
+        told |= _trace()
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+def _trace() -> dict[str, str]:
+    """Return the ids of the trace that the calling thread works on; nothing without telemetry."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None:
+        return {}
+    span = api.get_current_span().get_span_context()
+    if not span.is_valid:
+        return {}
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+
+
+_FORMATTERS: dict[str, Callable[[], logging.Formatter]] = {
+    "ska": SkaFormatter,
+    "json": JsonFormatter,
+}
+
+
+def chosen_formatter() -> logging.Formatter:
+    """Return what writes log records, as the environment says.
+
+    Raises
+    ------
+    MonitoringError
+        If there is no such format.
+    """
+    name = os.environ.get(FORMAT_VARIABLE) or "ska"
+    if name not in _FORMATTERS:
+        expected = ", ".join(_FORMATTERS)
+        raise MonitoringError(f"{FORMAT_VARIABLE}: found {name!r}, expected one of {expected}")
+    return _FORMATTERS[name]()
+
+
 class TangoHandler(logging.Handler):
     """Hands records to a device's Tango logger."""
 
@@ -119,7 +195,7 @@ def make_target(text: str, device: tango.DeviceImpl) -> logging.Handler:
         ) from None
     except (OSError, ValueError) as error:
         raise ArgumentError(f"LoggingTargetError: {text!r} cannot be opened: {error}") from error
-    handler.setFormatter(SkaFormatter())
+    handler.setFormatter(chosen_formatter())
     return handler
 
 

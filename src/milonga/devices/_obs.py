@@ -4,7 +4,8 @@ The interface is that of an SKAObsDevice (lrc-protocol b.3).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tango.server import attribute
 
@@ -20,6 +21,10 @@ _PUSHED = (
     "configurationProgress",
     "configurationDelayExpected",
 )
+
+
+KEPT = "obsState"
+"""The name under which the observing state is kept."""
 
 
 class MilongaObsDevice(PlanningParent):
@@ -44,8 +49,24 @@ class MilongaObsDevice(PlanningParent):
                 move()
             finally:
                 pushes = [self.numbered("obsState", state) for state in self._obs_news]
+                if self._obs_news:
+                    self.keep(**{KEPT: {"state": self.obs.internal, "origin": self.obs.origin}})
                 self._obs_news.clear()
         self.put(pushes)
+
+    def take_back(self, kept: Mapping[str, Any], *, goes_on: bool) -> None:
+        """Go to the observing state of before a crash; to FAULT if nobody leads on from there."""
+        super().take_back(kept, goes_on=goes_on)
+        before = kept.get(KEPT)
+        if not isinstance(before, dict):
+            return
+
+        def move() -> None:
+            self.obs.restore(str(before.get("state")), str(before.get("origin")))
+            if self.obs.is_moving and not goes_on:
+                self.obs.perform("component_obsfault")
+
+        self.move_obs(move)
 
     def try_obs(self, action: str) -> None:
         """Make the move that `action` means, where there is one."""

@@ -11,6 +11,7 @@ from milonga.tasks import (
     PolicySpec,
     check_command_map,
     default_command_map,
+    naming_problems,
 )
 
 __all__ = ["read_children", "read_command_map", "read_policy"]
@@ -57,22 +58,25 @@ def read_command_map(
     children: Sequence[ChildSpec],
     methods: Collection[str],
     plans: Collection[str] = (),
+    analyses: Collection[str] = (),
 ) -> CommandMap:
     """Read the property CommandMap and lay it over the default, in which all children get all.
 
     Raises
     ------
     CommandMapError
-        If it is no map, or names commands, children, methods or plans that there are not.
+        If it is no map, or names commands, children, methods, plans or analyses that there
+        are not.
     """
     own = CommandMap.from_json(text or "{}")
     problems = [
         f"{name}: unknown command; expected one of {', '.join(known)}"
-        for name in own.names()
-        if name not in known
+        for name, spec in own.items()
+        if name not in known and not spec.safety
     ]
+    problems += naming_problems(own, known)
     command_map = own.merged_over(default_command_map(known))
-    problems += check_command_map(own, children, methods, plans=plans)
+    problems += check_command_map(own, children, methods, plans=plans, analyses=analyses)
     if problems:
         raise CommandMapError(f"Property CommandMap: {'; '.join(problems)}")
     return command_map

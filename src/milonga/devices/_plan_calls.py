@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
+from milonga.devices._plan_book import PlanBook
 from milonga.errors import ArgumentError
 from milonga.tasks import ChildSpec
 
@@ -116,6 +117,11 @@ class Calls:
             calls = list(self._by_plan.get(plan, ()))
         return [call.snapshot() for call in calls]
 
+    def running(self, plan: str) -> int:
+        """Return how many commands of a plan have not ended."""
+        with self._lock:
+            return sum(not is_final(call.status) for call in self._by_plan.get(plan, ()))
+
 
 class PlanCaller:
     """The way from plans to children, by the children's names.
@@ -130,7 +136,14 @@ class PlanCaller:
         Returns why a child gets no commands, or an empty text.
     running : callable
         Returns the id of the plan that runs.
+
+    Attributes
+    ----------
+    book : PlanBook or None
+        Where what the running plan does is written down.
     """
+
+    book: PlanBook | None = None
 
     def __init__(
         self,
@@ -145,15 +158,13 @@ class PlanCaller:
         self._hindrance = hindrance
         self._running = running
 
-    def invoke(
-        self, target: str, command: str, argument: str | None, on_update: Callable[..., None]
-    ) -> Invocation:
-        """Start a command at a child; in the engine's event loop.
+    def child(self, target: str, command: str) -> ChildSpec:
+        """Return the child of a name, if it may get a command.
 
         Raises
         ------
         ArgumentError
-            If there is no child of that name, or it gets no commands now; it goes to the plan.
+            If there is no child of that name, or it gets no commands now.
         """
         child = self._children.get(target)
         if child is None:
@@ -164,6 +175,19 @@ class PlanCaller:
         hindrance = self._hindrance(child)
         if hindrance:
             raise ArgumentError(f"invoke {command}: child {target!r} {hindrance}")
+        return child
+
+    def invoke(
+        self, target: str, command: str, argument: str | None, on_update: Callable[..., None]
+    ) -> Invocation:
+        """Start a command at a child; in the engine's event loop.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no child of that name, or it gets no commands now; it goes to the plan.
+        """
+        child = self.child(target, command)
         call = Call(child, command)
         self.calls.add(self._running(), call)
 
@@ -171,5 +195,13 @@ class PlanCaller:
             call.note(update.get("status"), update.get("progress"), update.get("result"))
             on_update(**update)
 
-        call.invocation = self._links.invoke(child.trl, command, argument, updated)
+        def invoke(told: Callable[..., None]) -> Invocation:
+            return self._links.invoke(child.trl, command, argument, told)
+
+        book = self.book
+        call.invocation = (
+            invoke(updated)
+            if book is None
+            else book.send(child, command, argument, updated, invoke)
+        )
         return call.invocation

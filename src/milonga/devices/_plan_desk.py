@@ -6,25 +6,26 @@ Nothing here waits for the engine but `close`.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import tango
 
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.devices import _plan_verbs as verbs
+from milonga.devices._monitoring import watch_event_loop
+from milonga.devices._plan_book import PlanBook
 from milonga.devices._plan_calls import PlanCaller
-from milonga.devices._plan_properties import PlanDeviceSpec
+from milonga.devices._plan_documents import PlanDocuments
+from milonga.devices._plan_properties import EngineLimits, PlanDeviceSpec
 from milonga.devices._plan_registry import DeskRegistry
-from milonga.devices._plan_run import NeverRan, PlanRun
+from milonga.devices._plan_run import PlanRun
 from milonga.devices._plan_verbs import Verb
 from milonga.devices._plan_view import EngineView, actions_text
+from milonga.devices._plan_work import PlanWork
 from milonga.engine import (
-    DocumentBridge,
-    JsonLinesWriter,
     LoopLease,
     PlanHandle,
     PlanInvocation,
@@ -33,17 +34,15 @@ from milonga.engine import (
     RunEngine,
     hold_event_loop,
 )
-from milonga.errors import CommandMapError, CommandRejected, MilongaError
+from milonga.engine.protocols import Msg
+from milonga.errors import CommandRejected, MilongaError
 from milonga.lrc import Reply
-from milonga.tasks import ExecutionContext, LeafAction
+from milonga.tasks import ExecutionContext, LeafAction, NoWork
 
 __all__ = ["PlanDesk"]
 
 FLUSH_PATIENCE = 5.0
 """Seconds for which the end of a plan waits until its documents are on disk."""
-
-DOCUMENTS_WAITING = 100_000
-"""How many documents may wait for the disk before some are dropped."""
 
 
 class Clock(Protocol):
@@ -76,10 +75,12 @@ class PlanDesk:
         Where each plan is, by its name: the explicit list of what clients may run.
     devices : iterable of PlanDeviceSpec
         What plans may use.
-    folder : Path
-        Where documents go.
+    documents : PlanDocuments
+        Where documents go; closed with the desk.
     caller : callable
         Makes the way to the children, given a function that returns the id of the running plan.
+    limits : EngineLimits
+        How patient the engine is.
     clock : Clock
         The device's scheduler; what is reported is reported there.
     publish : callable
@@ -90,7 +91,7 @@ class PlanDesk:
     Raises
     ------
     CommandMapError
-        If a plan or a device cannot be made, or the folder not be used.
+        If a plan or a device cannot be made.
     """
 
     def __init__(
@@ -98,22 +99,14 @@ class PlanDesk:
         name: str,
         plans: Mapping[str, str],
         devices: Iterable[PlanDeviceSpec],
-        folder: Path,
+        documents: PlanDocuments,
         caller: Callable[[Callable[[], str]], PlanCaller],
+        limits: EngineLimits,
         clock: Clock,
         publish: Callable[[str, object], None],
         logger: logging.Logger,
     ) -> None:
         self.registry = DeskRegistry.of(plans, devices)
-        self.folder = folder.absolute()
-        try:
-            writer = JsonLinesWriter(self.folder)
-        except OSError as error:
-            raise CommandMapError(
-                f"Property DataFolder: found {str(folder)!r}, which cannot be made:"
-                f" {error.strerror}"
-            ) from error
-        self._writer = writer
         self._clock = clock
         self._publish = publish
         self._logger = logger
@@ -121,17 +114,23 @@ class PlanDesk:
         self._told = EngineView()
         self._look_is_due = False
         self._last_uid = ""
+        self._problem: tuple[str, str] = "", ""
         self._runs: dict[str, PlanRun] = {}
         self._reserved: dict[object, str] = {}
         self._caller = caller(self._running_id)
         _keep_event_loop()
         self.engine = RunEngine(
-            name=name, caller=self._caller, thread_context=tango.EnsureOmniThread
+            name=name,
+            caller=self._caller,
+            thread_context=tango.EnsureOmniThread,
+            max_queued=limits.max_queued,
+            halt_after=limits.halt_after,
+            lag_limit=limits.lag_limit,
         )
-        self._documents = DocumentBridge(
-            writer, capacity=DOCUMENTS_WAITING, name=f"milonga documents {name}"
-        )
+        watch_event_loop(self.engine.loop, self.engine.watchdog)
+        self.documents = documents
         self.engine.subscribe(self._take_document)  # type: ignore[no-untyped-call]
+        documents.start(self._look_soon)
 
     def close(self, timeout: float) -> None:
         """End the plan and the engine, and finish what is being written."""
@@ -139,8 +138,7 @@ class PlanDesk:
             self._logger.error(
                 "the engine did not end within %g s; its plan is left behind", timeout
             )
-        self._documents.close(1.0)
-        self._writer.close()
+        self.documents.close(1.0)
 
     # One plan at a time
 
@@ -187,6 +185,7 @@ class PlanDesk:
         argument: str | Mapping[str, Any] | None,
         metadata: Callable[[], Mapping[str, Any]],
         timeout: float | None = None,
+        book: PlanBook | None = None,
     ) -> LeafAction:
         """Make the action of a leaf that runs a plan.
 
@@ -198,6 +197,8 @@ class PlanDesk:
             Asked for the metadata of the plan's runs when it starts.
         timeout : float, optional
             Seconds after which it is aborted.
+        book : PlanBook, optional
+            Where what it does is written down.
 
         Raises
         ------
@@ -206,30 +207,38 @@ class PlanDesk:
         """
         prepared = self.registry.prepare(name, argument)
 
-        def start(_context: ExecutionContext, on_update: Callable[..., None]) -> PlanRun | NeverRan:
-            return self._start(prepared, metadata(), timeout, on_update)
+        def start(_context: ExecutionContext, on_update: Callable[..., None]) -> PlanRun | NoWork:
+            return self._start(prepared, metadata(), timeout, book, on_update)
 
-        return start
+        devices = self.registry.chosen(prepared, argument)
+        return PlanWork(start, prepared.plan, devices, self._caller, self.engine.loop)
 
     def action_of_command(
-        self, name: str, argument: str | None, metadata: Callable[[], Mapping[str, Any]]
+        self,
+        name: str,
+        argument: str | None,
+        metadata: Callable[[], Mapping[str, Any]],
+        book: PlanBook | None = None,
     ) -> LeafAction:
         """Make the action for a step of a command, whose argument has an envelope, see `action`."""
-        return self.action(name, self.registry.without_envelope(name, argument), metadata)
+        own = self.registry.without_envelope(name, argument)
+        return self.action(name, own, metadata, book=book)
 
     def _start(
         self,
         prepared: PreparedPlan,
         metadata: Mapping[str, Any],
         timeout: float | None,
+        book: PlanBook | None,
         on_update: Callable[..., None],
-    ) -> PlanRun | NeverRan:
+    ) -> PlanRun | NoWork:
+        plan = self._booked(prepared.plan, book)
         try:
-            handle = self.engine.call(prepared.plan, timeout=timeout, on_busy="queue", **metadata)
+            handle = self.engine.call(plan, timeout=timeout, on_busy="queue", **metadata)
         except MilongaError as error:
             on_update(status=TaskStatus.REJECTED, result=(ResultCode.REJECTED, str(error)))
-            return NeverRan()
-        run = PlanRun(handle, prepared, self._caller.calls)
+            return NoWork()
+        run = PlanRun(handle, prepared, self._caller.calls, book)
         with self._lock:
             self._runs[handle.id] = run
         handle.observe(lambda _state, _progress: self._look_soon())
@@ -237,6 +246,17 @@ class PlanDesk:
         run.invocation = PlanInvocation(handle, partial(self._report, on_update))
         self._look_soon()
         return run
+
+    def _booked(self, plan: Any, book: PlanBook | None) -> Generator[Msg, Any, Any]:
+        """Return a plan that opens its book when it begins, in the event loop, as others do."""
+
+        def with_book() -> Generator[Msg, Any, Any]:
+            self._caller.book = book
+            return (yield from plan)
+
+        generator = with_book()
+        generator.__name__ = plan.__name__  # type: ignore[attr-defined] # the engine's name for it
+        return generator
 
     def _forget(self, handle: PlanHandle) -> None:
         with self._lock:
@@ -253,26 +273,48 @@ class PlanDesk:
 
         def written() -> None:
             late.cancel()
-            self._clock.call_soon(report)
+            self._clock.call_soon(partial(on_update, **self._with_losses(update)))
 
-        self._documents.after(written)
+        self.documents.after(written)
+
+    def _with_losses(self, update: dict[str, Any]) -> dict[str, Any]:
+        """Say in a result how many of the plan's documents could not be written."""
+        lost = self.documents.lost_of(update["data"]["run_start_uids"])
+        if not lost:
+            return update
+        code, message = update["result"]
+        result = code, f"{message}; {lost} documents not written"
+        return update | {"result": result, "data": update["data"] | {"documents_lost": lost}}
 
     # What is told
 
     def view(self) -> EngineView:
         """Return what clients see of the engine."""
         handle = self.engine.handle
+        documents = EngineView(
+            lastRunUid=self._last_uid,
+            documentsWaiting=self.documents.waiting,
+            documentsLost=self.documents.lost,
+        )
         if handle is None:
-            return EngineView(lastRunUid=self._last_uid)
+            return documents
         with self._lock:
             run = self._runs.get(handle.id)
-        return EngineView(
-            str(handle.state),
-            handle.progress,
-            handle.name,
-            actions_text(run.prepared.actions.values()) if run is not None else "[]",
-            self._last_uid,
+            of_plan, problem = self._problem
+        return replace(
+            documents,
+            engineState=str(handle.state),
+            planProgress=handle.progress,
+            runningPlan=handle.name,
+            actions=actions_text(run.prepared.actions.values()) if run is not None else "[]",
+            planProblem=problem if of_plan == handle.id else "",
         )
+
+    @property
+    def running_command(self) -> str | None:
+        """The command that the running plan is part of, if it is written down."""
+        book = self._caller.book
+        return book.command_id if book is not None and self.engine.handle is not None else None
 
     def _running_id(self) -> str:
         handle = self.engine.handle
@@ -280,9 +322,11 @@ class PlanDesk:
 
     def _take_document(self, name: str, document: Mapping[str, Any]) -> None:
         """Take a document in the event loop; writing it is for another thread."""
-        self._documents(name, document)
+        self.documents(name, document)
         if name == "start":
             self._last_uid = document["uid"]
+            if self._caller.book is not None:
+                self._caller.book.run_opened(self._last_uid)
             self._look_soon()
 
     def _look_soon(self) -> None:
@@ -309,8 +353,20 @@ class PlanDesk:
         return verbs.pause(self.engine.handle, self._run(), grace)
 
     def resume(self) -> Reply:
-        """Let a paused plan go on."""
-        return verbs.resume(self.engine.handle)
+        """Let a paused plan go on; if it cannot, that is logged and shown."""
+        handle = self.engine.handle
+        self._note_problem(handle, "")
+        return verbs.resume(handle, self._note_problem)
+
+    def _note_problem(self, handle: PlanHandle | None, text: str) -> None:
+        """Show what is wrong with a plan; nothing if the text is empty."""
+        if handle is None:
+            return
+        if text:
+            self._logger.error("%s", text)
+        with self._lock:
+            self._problem = handle.id, text
+        self._look_soon()
 
     def end(self, verb: Verb) -> Reply:
         """Ask the plan to end."""

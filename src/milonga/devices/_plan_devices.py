@@ -6,7 +6,7 @@ This module is loaded only by devices that run plans.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from tango import asyncio_executor
 from milonga.devices._plan_properties import PlanDeviceSpec
 from milonga.errors import CommandMapError, Unreachable
 
-__all__ = ["PlanDetector", "PlanMotor", "connect_all", "make_device"]
+__all__ = ["PlanDetector", "PlanMotor", "connect_all", "make_device", "trl_of", "unreached"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a device has to answer when a plan uses it for the first time."""
@@ -77,6 +77,11 @@ class _Working(TangoDevice, StandardReadable):
 
     def __init__(self, trl: str, name: str = "") -> None:
         super().__init__(trl, name=name, auto_fill_signals=False)
+
+    async def read(self) -> dict[str, Any]:
+        """Read what a plan records."""
+        readings: dict[str, Any] = await _told(self, super().read(), "read")
+        return readings
 
     async def stop(self, success: bool = True) -> None:  # noqa: ARG002 - bluesky's
         """End the work now."""
@@ -185,27 +190,65 @@ async def connect_all(devices: Iterable[Device]) -> None:
     Unreachable
         With all that cannot be reached.
     """
-    _bind_executor()
     devices = list(devices)
-    answers = await asyncio.gather(
-        *(device.connect(timeout=CONNECT_TIMEOUT) for device in devices), return_exceptions=True
-    )
+    reasons = await _connected(devices, CONNECT_TIMEOUT)
     problems = [
-        f"{device.name} ({_trl(device)}): {_reason(answer)}"
-        for device, answer in zip(devices, answers, strict=True)
-        if isinstance(answer, BaseException)
+        f"{device.name} ({trl_of(device)}): {reasons[device.name]}"
+        for device in devices
+        if device.name in reasons
     ]
     if problems:
         raise Unreachable(f"devices of the plan cannot be reached: {'; '.join(problems)}")
 
 
+async def unreached(devices: Iterable[Device], seconds: float) -> dict[str, str]:
+    """Return which devices do not answer within so many seconds, by name, and why.
+
+    In the engine's event loop. Nothing is done but to connect them, and to read State where a
+    device has it.
+    """
+    devices = list(devices)
+    reasons = await _connected(devices, seconds)
+    working = [each for each in devices if isinstance(each, _Working) and each.name not in reasons]
+    looks = (_look(device, seconds) for device in working)
+    answers = await asyncio.gather(*looks, return_exceptions=True)
+    return reasons | _reasons(working, answers)
+
+
+async def _look(device: _Working, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(device.State.get_value(), seconds)
+    except TimeoutError as error:
+        raise NotConnectedError(f"did not answer within {seconds:g} s") from error
+
+
+async def _connected(devices: list[Device], seconds: float) -> dict[str, str]:
+    """Connect devices; return why, by name, for those with which that fails."""
+    _bind_executor()
+    answers = await asyncio.gather(
+        *(device.connect(timeout=seconds) for device in devices), return_exceptions=True
+    )
+    return _reasons(devices, answers)
+
+
+def _reasons(devices: Sequence[Device], answers: Iterable[object]) -> dict[str, str]:
+    pairs = zip(devices, answers, strict=True)
+    return {
+        device.name: _reason(answer)
+        for device, answer in pairs
+        if isinstance(answer, BaseException)
+    }
+
+
 def _reason(error: BaseException) -> str:
-    if isinstance(error, NotConnectedError) and error.__cause__ is None:
+    late = isinstance(error.__cause__, TimeoutError)
+    if isinstance(error, NotConnectedError) and (error.__cause__ is None or late):
         return " ".join(str(error).split())
     return _described(error)
 
 
-def _trl(device: Device) -> str:
+def trl_of(device: Device) -> str:
+    """Return a device's resource locator, or else what it is."""
     return device.get_trl() if isinstance(device, TangoDevice) else type(device).__name__
 
 

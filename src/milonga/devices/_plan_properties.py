@@ -5,15 +5,18 @@ Plain data: nothing of the engine is loaded here, since most devices run no plan
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from milonga.devices._named_lines import NamedModel, read_named_lines
 from milonga.errors import ArgumentError, CommandMapError
 from milonga.tasks import CommandMap, CommandSpec, CompositeSpec, PlanStepSpec
 
 __all__ = [
     "PLAN_SOURCE",
+    "EngineLimits",
     "PlanDeviceSpec",
     "RunPlanArgument",
     "plans_named_in",
@@ -30,7 +33,7 @@ PLAN_SOURCE = re.compile(rf"{_DOTTED}:{_DOTTED}")
 _ENTRY = re.compile(rf"(?:(?P<name>[^=\s:]+)=)?(?P<source>{PLAN_SOURCE.pattern})")
 
 
-class PlanDeviceSpec(BaseModel):
+class PlanDeviceSpec(NamedModel):
     """A device that plans can use.
 
     Parameters
@@ -50,6 +53,40 @@ class PlanDeviceSpec(BaseModel):
     trl: Annotated[str, Field(pattern=r"^(tango://[^/\s]+/)?[^/\s]+/[^/\s]+/[^/\s]+$")]
 
 
+@dataclass(frozen=True)
+class EngineLimits:
+    """What the properties say of the engine's patience.
+
+    Parameters
+    ----------
+    halt_after : float
+        Seconds for the cleanup of a plan that was told to end.
+    max_queued : int
+        How many plans may wait.
+    lag_limit : float
+        Seconds for which a plan may block the event loop before that is logged.
+
+    Raises
+    ------
+    CommandMapError
+        If one of them is not positive.
+    """
+
+    halt_after: float = 10.0
+    max_queued: int = 32
+    lag_limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        named = {
+            "HaltAfter": self.halt_after,
+            "MaxQueuedPlans": self.max_queued,
+            "LoopLagLimit": self.lag_limit,
+        }
+        for name, value in named.items():
+            if not value > 0:
+                raise CommandMapError(f"Property {name}: found {value}; expected a number > 0")
+
+
 class RunPlanArgument(BaseModel):
     """What RunPlan takes.
 
@@ -63,6 +100,8 @@ class RunPlanArgument(BaseModel):
         What to do while another plan runs, or is paused.
     timeout : float, optional
         Seconds after which the plan is aborted; that of the property PlanTimeout if absent.
+    analysis : str, optional
+        Name of an analysis that is run on the plan's documents when it has worked.
     transaction_id, interface : str, optional
         As in any command.
     """
@@ -73,6 +112,7 @@ class RunPlanArgument(BaseModel):
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     on_busy: Literal["reject", "queue"] = "reject"
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    analysis: Annotated[str, Field(strict=True, min_length=1)] | None = None
     transaction_id: str | None = None
     interface: str | None = None
 
@@ -147,23 +187,7 @@ def read_plan_devices(lines: Iterable[str]) -> tuple[PlanDeviceSpec, ...]:
     CommandMapError
         If a line is no such object, or two have the same name.
     """
-    specs: dict[str, PlanDeviceSpec] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"Property PlanDevices, line {number}"
-        try:
-            spec = PlanDeviceSpec.model_validate_json(line)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            field = ".".join(map(str, problem["loc"])) or "line"
-            raise CommandMapError(
-                f"{where}: {field}: found {problem['input']!r}; {problem['msg']}"
-            ) from error
-        if spec.name in specs:
-            raise CommandMapError(f"{where}: name: found {spec.name!r} again; expected it once")
-        specs[spec.name] = spec
-    return tuple(specs.values())
+    return tuple(read_named_lines("PlanDevices", PlanDeviceSpec, lines).values())
 
 
 def plans_named_in(command_map: CommandMap) -> dict[str, tuple[str, ...]]:

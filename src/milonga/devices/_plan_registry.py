@@ -41,7 +41,7 @@ class DeskRegistry(PlanRegistry):
     def prepare(self, name: str, argument: str | Mapping[str, Any] | None = None) -> PreparedPlan:
         """Make a plan with a client's arguments."""
         prepared = super().prepare(name, argument)
-        devices = self._chosen(prepared, argument)
+        devices = self.chosen(prepared, argument)
         return replace(prepared, plan=_checked(name, prepared.plan, devices))
 
     def without_envelope(self, name: str, argument: str | None) -> str | None:
@@ -58,9 +58,10 @@ class DeskRegistry(PlanRegistry):
                 value.pop(key, None)
         return json.dumps(value)
 
-    def _chosen(
+    def chosen(
         self, prepared: PreparedPlan, argument: str | Mapping[str, Any] | None
     ) -> list[Device]:
+        """Return the devices that a client's arguments name."""
         values = validate_arguments(prepared.spec, argument)
         chosen: dict[str, Device] = {}
         for parameter in prepared.spec.parameters:

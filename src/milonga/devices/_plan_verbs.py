@@ -1,6 +1,8 @@
 """What an operator tells a running plan: each returns at once with what the caller is answered."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Literal
 
 from milonga.control_model import ResultCode
@@ -17,7 +19,11 @@ _MAY_PAUSE = frozenset({PlanState.STARTING, PlanState.RUNNING, PlanState.PAUSING
 
 
 def pause(handle: PlanHandle | None, run: PlanRun | None, grace: float) -> Reply:
-    """Ask a plan to pause at its next checkpoint, or `grace` seconds later wherever it is."""
+    """Ask a plan to pause at its next checkpoint, or `grace` seconds later wherever it is.
+
+    Commands that it has given to children go on, and the answer says so: they are not given again
+    when the plan goes on, and only some devices can pause one.
+    """
     if handle is None:
         return _refused("Pause", "found no plan", "one that runs")
     spec = run.prepared.spec if run is not None else None
@@ -27,15 +33,26 @@ def pause(handle: PlanHandle | None, run: PlanRun | None, grace: float) -> Reply
     if handle.state not in _MAY_PAUSE:
         return _refused("Pause", f"found plan {handle.name!r} {handle.state}", "it running")
     handle.pause(defer=True, grace=grace)
-    return ResultCode.OK, f"plan {handle.name!r} pauses at its next checkpoint"
+    text = f"plan {handle.name!r} pauses at its next checkpoint"
+    going_on = run.commands_on_their_way if run is not None else 0
+    if going_on:
+        text += f"; commands of its children that go on: {going_on}"
+    return ResultCode.OK, text
 
 
-def resume(handle: PlanHandle | None) -> Reply:
-    """Let a paused plan go on."""
+def resume(handle: PlanHandle | None, failed: Callable[[PlanHandle, str], object]) -> Reply:
+    """Let a paused plan go on; `failed` gets why, if it cannot, later and from another thread."""
     if handle is None or handle.state not in {PlanState.PAUSED, PlanState.PAUSING}:
         found = "no plan" if handle is None else f"plan {handle.name!r} {handle.state}"
         return _refused("Resume", f"found {found}", "a paused plan")
-    handle.resume()
+
+    def resumed(future: Future[bool]) -> None:
+        error = future.exception()
+        if error is not None:
+            why = f"{type(error).__name__}: {error}"
+            failed(handle, f"Resume: plan {handle.name!r} did not go on: {why}")
+
+    handle.resume().add_done_callback(resumed)
     return ResultCode.OK, f"plan {handle.name!r} goes on"
 
 

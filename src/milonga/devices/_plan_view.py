@@ -17,6 +17,9 @@ class EngineView:
     runningPlan: str = ""  # noqa: N815
     actions: str = "[]"
     lastRunUid: str = ""  # noqa: N815
+    planProblem: str = ""  # noqa: N815
+    documentsWaiting: int = 0  # noqa: N815
+    documentsLost: int = 0  # noqa: N815
 
 
 class Action(Protocol):

@@ -13,26 +13,31 @@ import tango
 from tango.server import attribute, command, device_property
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.devices._parent import MilongaParent
+from milonga.devices._analysing import AnalysingParent
+from milonga.devices._plan_book import PlanBook
 from milonga.devices._plan_calls import PlanCaller
 from milonga.devices._plan_properties import (
+    EngineLimits,
     RunPlanArgument,
     plans_named_in,
     read_plan_devices,
     read_plans,
     read_run_plan,
 )
+from milonga.devices._plan_tree import plan_tree
 from milonga.devices._plan_view import EngineView
 from milonga.devices._tracked import LRC_REPLY, LrcReply, latin1, reply
 from milonga.devices._tree_job import Ticket, TreeJob
-from milonga.errors import CommandMapError, CommandRejected, PlanNotFound
+from milonga.errors import ArgumentError, CommandMapError, CommandRejected, PlanNotFound
 from milonga.lrc import Job, Reply
-from milonga.tasks import BaseTask, ChildSpec, LeafTask, PlanFactory, Task, TaskType
+from milonga.records import node_uid
+from milonga.tasks import BaseTask, ChildSpec, PlanFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from milonga.devices._plan_desk import PlanDesk
+    from milonga.devices._plan_verbs import Verb
 
 __all__ = ["DATA_VARIABLE", "PlanningParent"]
 
@@ -41,16 +46,22 @@ DATA_VARIABLE = "MILONGA_DATA"
 
 DATA_FOLDER = "milonga-data"
 
-MAX_PLANS = 1024
-"""How many plans are listed."""
-
 CLOSE_TIMEOUT = 2.0
 """Seconds that a plan has for its cleanup when the device goes."""
 
-_PUSHED = ("engineState", "planProgress", "runningPlan", "actions", "lastRunUid")
+_PUSHED = (
+    "engineState",
+    "planProgress",
+    "runningPlan",
+    "actions",
+    "lastRunUid",
+    "planProblem",
+    "documentsWaiting",
+    "documentsLost",
+)
 
 
-class PlanningParent(MilongaParent):
+class PlanningParent(AnalysingParent):
     """A device that commands others, and runs plans."""
 
     Plans = device_property(
@@ -69,6 +80,18 @@ class PlanningParent(MilongaParent):
         default_value="",
         doc="Where the documents of runs go; default: $MILONGA_DATA, or else milonga-data.",
     )
+    DocumentSink = device_property(
+        dtype=str,
+        default_value="",
+        doc="URL of a Tiled server to which runs are delivered from their files, with the key in"
+        " $TILED_API_KEY; default: they stay where they are.",
+    )
+    DocumentSinkLimit = device_property(
+        dtype=float,
+        default_value=1000.0,
+        doc="MB of documents that may wait for the server; beyond it the oldest runs are not"
+        " delivered, but their files stay.",
+    )
     PlanTimeout = device_property(
         dtype=float,
         default_value=0.0,
@@ -78,6 +101,23 @@ class PlanningParent(MilongaParent):
         dtype=float,
         default_value=1.0,
         doc="Seconds for which Pause waits for the plan's next checkpoint.",
+    )
+    HaltAfter = device_property(
+        dtype=float,
+        default_value=10.0,
+        doc="Seconds for the cleanup of a plan whose time is over, or that is told to abort again,"
+        " and for its devices to come to rest when it was told to end; then it is halted.",
+    )
+    MaxQueuedPlans = device_property(
+        dtype="DevLong",
+        default_value=32,
+        doc="How many plans may wait behind the one that runs.",
+    )
+    LoopLagLimit = device_property(
+        dtype=float,
+        default_value=1.0,
+        doc="Seconds for which a plan may block the event loop before that is logged; the plans of"
+        " all devices of a server share it, and the last device that is initialised says it.",
     )
 
     _desk: "PlanDesk | None" = None
@@ -96,6 +136,10 @@ class PlanningParent(MilongaParent):
         if plans:
             self._desk = self._open_desk(plans)
 
+    def document_folder(self) -> Path | None:
+        """Return where the documents of runs are."""
+        return self._desk.documents.folder if self._desk is not None else None
+
     def plan_names(self) -> tuple[str, ...]:
         """Return the plans that a command map may name."""
         return tuple(read_plans(self.Plans))
@@ -103,6 +147,7 @@ class PlanningParent(MilongaParent):
     def _open_desk(self, plans: Mapping[str, str]) -> "PlanDesk":
         # here, because it takes a second and most devices have no plans
         from milonga.devices._plan_desk import PlanDesk  # noqa: PLC0415
+        from milonga.devices._plan_documents import PlanDocuments  # noqa: PLC0415
 
         if self.PlanTimeout < 0 or not self.PauseGrace >= 0:
             raise CommandMapError(
@@ -113,12 +158,20 @@ class PlanningParent(MilongaParent):
         def caller(running: "Callable[[], str]") -> PlanCaller:
             return PlanCaller(self.specs, self.children, self._hindrance, running)
 
+        devices = read_plan_devices(self.PlanDevices)
+        documents = PlanDocuments(
+            self.get_name(),
+            Path(self.DataFolder or os.environ.get(DATA_VARIABLE) or DATA_FOLDER),
+            self.DocumentSink,
+            self.DocumentSinkLimit,
+        )
         return PlanDesk(
             self.get_name(),
             plans,
-            read_plan_devices(self.PlanDevices),
-            Path(self.DataFolder or os.environ.get(DATA_VARIABLE) or DATA_FOLDER),
+            devices,
+            documents,
             caller,
+            EngineLimits(self.HaltAfter, self.MaxQueuedPlans, self.LoopLagLimit),
             self.scheduler,
             self.publish,
             self.logger,
@@ -143,8 +196,8 @@ class PlanningParent(MilongaParent):
             return {}
 
         def factory(name: str) -> PlanFactory:
-            return lambda argument: desk.action_of_command(
-                name, argument, lambda: self._metadata(ticket)
+            return lambda argument, path: desk.action_of_command(
+                name, argument, lambda: self._metadata(ticket), self._book(ticket, path)
             )
 
         return {name: factory(name) for name in desk.registry.names}
@@ -168,7 +221,7 @@ class PlanningParent(MilongaParent):
             raise PlanNotFound(
                 f"plan: found {wanted.plan!r}; expected none, as the device has no plans"
             )
-        tree = self._plan_job(desk, wanted)
+        tree = self._plan_job(desk, wanted, argument)
 
         def ended(_status: TaskStatus, _result: object) -> None:
             desk.release(tree)
@@ -182,33 +235,39 @@ class PlanningParent(MilongaParent):
         )
         return self.tracked(job, tree)
 
-    def _plan_job(self, desk: "PlanDesk", wanted: RunPlanArgument) -> TreeJob:
-        ticket = Ticket()
+    def _plan_job(self, desk: "PlanDesk", wanted: RunPlanArgument, argument: str | None) -> TreeJob:
+        ticket = Ticket(argument)
         busy = "" if wanted.on_busy == "queue" else desk.busy()
         if busy:
             raise CommandRejected(f"RunPlan: plan {wanted.plan!r}: {busy}")
         timeout = wanted.timeout or self.PlanTimeout or None
-        action = desk.action(wanted.plan, wanted.arguments, lambda: self._metadata(ticket), timeout)
+        analyses = self.analysis_starters(ticket)
+        if wanted.analysis is not None and wanted.analysis not in analyses:
+            known = ", ".join(analyses) or "none, as the device has no analyses"
+            raise ArgumentError(
+                f"RunPlan: analysis: found {wanted.analysis!r}; expected one of {known}"
+            )
+        book = self._book(ticket, lambda: (wanted.plan,))
+        action = desk.action(
+            wanted.plan, wanted.arguments, lambda: self._metadata(ticket), timeout, book
+        )
 
         def make(completed: "Callable[..., None]", progressed: "Callable[..., None]") -> BaseTask:
-            leaf = LeafTask(
-                wanted.plan,
-                wanted.plan,
-                "RunPlan",
-                task_type=TaskType.PLAN,
-                action=action,
-                logger=self.logger,
-            )
-            return Task(
-                "RunPlan",
-                completed_callback=completed,
-                progress_callback=progressed,
-                is_root=True,
-                subtasks=[leaf],
-                logger=self.logger,
-            )
+            analysis = analyses[wanted.analysis] if wanted.analysis is not None else None
+            return plan_tree(wanted, action, analysis, completed, progressed, self.logger)
 
         return TreeJob(make, self._context, ticket=ticket)
+
+    def _book(self, ticket: Ticket, path: "Callable[[], tuple[str, ...]]") -> PlanBook | None:
+        """Return where what a plan does is written down; None if there are no records."""
+        if self._records is None:
+            return None
+        return PlanBook(
+            self._records.recorder,
+            lambda: node_uid(ticket.command_id, *path()),
+            lambda: ticket.command_id,
+            self.scheduler.call_soon,
+        )
 
     def _metadata(self, ticket: Ticket) -> dict[str, Any]:
         """Return what the start documents of a command's runs say of it."""
@@ -264,13 +323,28 @@ class PlanningParent(MilongaParent):
     @attribute(dtype=str)
     def dataFolder(self) -> str:
         """Where the documents of runs are, on the host of this device."""
-        return str(self._desk.folder) if self._desk is not None else ""
+        return str(self._desk.documents.folder) if self._desk is not None else ""
+
+    @attribute(dtype="DevLong64")
+    def documentsWaiting(self) -> int:
+        """How many documents the sink has not got yet; 0 if there is none."""
+        return self._view().documentsWaiting
+
+    @attribute(dtype="DevLong64")
+    def documentsLost(self) -> int:
+        """How many documents could not be written since the device was initialised."""
+        return self._view().documentsLost
+
+    @attribute(dtype=str)
+    def planProblem(self) -> str:
+        """Why the plan that is paused could not be resumed; empty if nothing is wrong."""
+        return latin1(self._view().planProblem)
 
     # Commands
 
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def RunPlan(self, argument: str) -> LrcReply:
-        """Run a plan; takes a JSON object: plan, and any of arguments, on_busy, timeout."""
+        """Run a plan; takes a JSON object: plan, any of arguments, on_busy, timeout, analysis."""
         return reply(self.submit("RunPlan", argument))
 
     @command(dtype_out=(str,))
@@ -305,12 +379,12 @@ class PlanningParent(MilongaParent):
     @command(dtype_out=LRC_REPLY)
     def AbortPlan(self) -> LrcReply:
         """End the plan, with its cleanup, as aborted."""
-        return reply(self._verb("AbortPlan", lambda desk: desk.end("abort")))
+        return reply(self._verb("AbortPlan", lambda desk: self._cut_off(desk, "abort")))
 
     @command(dtype_out=LRC_REPLY)
     def HaltPlan(self) -> LrcReply:
         """End the plan without its cleanup."""
-        return reply(self._verb("HaltPlan", lambda desk: desk.end("halt")))
+        return reply(self._verb("HaltPlan", lambda desk: self._cut_off(desk, "halt")))
 
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def TriggerAction(self, name: str) -> LrcReply:
@@ -321,6 +395,12 @@ class PlanningParent(MilongaParent):
     def ToggleAction(self, name: str) -> LrcReply:
         """Switch an action of the running plan; takes its name, or JSON with name and on."""
         return reply(self._verb("ToggleAction", lambda desk: desk.toggle(name)))
+
+    def _cut_off(self, desk: "PlanDesk", verb: "Verb") -> Reply:
+        command = desk.running_command
+        if command is not None:
+            self.note_abort(command)
+        return desk.end(verb)
 
     def _verb(self, name: str, act: "Callable[[PlanDesk], Reply]") -> Reply:
         try:

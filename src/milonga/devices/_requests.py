@@ -1,7 +1,8 @@
-"""What a client may say beside a command's argument: an idempotency key, a transaction id.
+"""What a client may say beside a command's argument: a key, a transaction id, a time limit.
 
-Both may be keys of a JSON object argument, or of what `SubmitCommand` takes. The key is taken out
-of what the children get, because it names this call and not theirs; the transaction id is left in.
+Each may be a key of a JSON object argument (`lrc_key`, `transaction_id`, `lrc_timeout`), or of what
+`SubmitCommand` takes. Key and limit are taken out of what the children get, because they belong to
+this call and not to theirs, which get the time that is left; the transaction id is left in.
 """
 
 import hashlib
@@ -27,6 +28,12 @@ KEYS_KEPT = 1000
 MAX_KEY_LENGTH = 200
 """How many characters an idempotency key or transaction id may have."""
 
+LONGEST = 86400.0
+"""Most seconds that a client may allow a command."""
+
+_TAKEN_OUT: dict[str, type | tuple[type, ...]] = {"lrc_key": str, "lrc_timeout": (int, float)}
+_KEYS = (*_TAKEN_OUT, "transaction_id")
+
 KEY_WAIT = 2.5
 """Seconds that a repeated call waits for the first; less than a Tango client's patience."""
 
@@ -40,6 +47,7 @@ class _Envelope(BaseModel):
     argument: JsonValue = None
     lrc_key: str | None = None
     transaction_id: str | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Request:
     argument: str | None = None
     lrc_key: str | None = None
     transaction_id: str | None = None
+    timeout: float | None = None
 
     @classmethod
     def from_json(cls, text: str, commands: tuple[str, ...]) -> Self:
@@ -84,6 +93,7 @@ class Request:
             inner.argument,
             _bounded("lrc_key", _first(envelope.lrc_key, inner.lrc_key)),
             _bounded("transaction_id", _first(envelope.transaction_id, inner.transaction_id)),
+            inner.timeout if envelope.timeout is None else _seconds("timeout", envelope.timeout),
         )
 
     def origin(self, caller: Caller | None) -> Origin:
@@ -92,12 +102,13 @@ class Request:
             host=caller.host if caller else None,
             pid=caller.pid if caller else None,
             transaction_id=self.transaction_id,
+            timeout=self.timeout,
         )
 
 
 def read_request(argument: str | None) -> Request:
     """Find key and transaction id in a command's argument; what is no JSON object has neither."""
-    if argument is None or ('"lrc_key"' not in argument and '"transaction_id"' not in argument):
+    if argument is None or not any(f'"{key}"' in argument for key in _KEYS):
         return Request(argument=argument)  # the usual case, without reading it twice
     try:
         value = json.loads(argument)
@@ -106,15 +117,17 @@ def read_request(argument: str | None) -> Request:
     if not isinstance(value, dict):
         return Request(argument=argument)
     key, transaction = value.get("lrc_key"), value.get("transaction_id")
-    if isinstance(key, str):
-        del value["lrc_key"]
-        argument = json.dumps(value)
+    taken = [name for name, kind in _TAKEN_OUT.items() if isinstance(value.get(name), kind)]
+    timeout = value.get("lrc_timeout") if "lrc_timeout" in taken else None
+    if taken:
+        argument = json.dumps({name: value[name] for name in value if name not in taken})
     return Request(
         argument=argument,
         lrc_key=_bounded("lrc_key", key if isinstance(key, str) else None),
         transaction_id=_bounded(
             "transaction_id", transaction if isinstance(transaction, str) else None
         ),
+        timeout=None if timeout is None else _seconds("lrc_timeout", timeout),
     )
 
 
@@ -186,6 +199,12 @@ def _bounded(name: str, value: str | None) -> str | None:
             f"{name}: found {len(value)} characters; expected 1 to {MAX_KEY_LENGTH}"
         )
     return value
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not 0 < value <= LONGEST:
+        raise ArgumentError(f"{name}: found {value!r}; expected seconds, up to {LONGEST:g}")
+    return float(value)
 
 
 def _first(outer: str | None, inner: str | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from milonga.control_model import ResultCode, TaskStatus
+from milonga.control_model import ResultCode, StateName, TaskStatus
 from milonga.errors import ArgumentError
 
 __all__ = ["CommandScript", "ScriptedOutcome", "parse_script"]
@@ -47,6 +47,12 @@ class CommandScript(BaseModel):
     outcome: ScriptedOutcome = ScriptedOutcome.OK
     message: str = ""
     """Text of the result; made from the command's name if empty."""
+    state: StateName | None = None
+    """State in which the device is when the command has worked."""
+    extend: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
+    """Seconds more than it was given that the command asks for when it starts."""
+    safety: bool = False
+    """Whether the command overtakes all others, and has what runs aborted."""
 
     def result(self, command: str) -> tuple[TaskStatus, tuple[ResultCode, str]]:
         """Return status and result with which `command` ends.

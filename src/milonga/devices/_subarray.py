@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from tango.server import attribute, command, device_property
 
@@ -92,7 +94,13 @@ class MilongaSubarray(MilongaObsDevice):
         job = super().make_abort_job()
         job.on_accepted = lambda: self.try_obs("abort_invoked")
         job.on_started = lambda: self.command_obs_state(ObsState.ABORTED)
-        job.on_ended = lambda _status, _result: self.try_obs("abort_completed")
+        told = job.on_ended
+
+        def ended(status: TaskStatus, result: object) -> None:
+            self.try_obs("abort_completed")
+            told(status, result)
+
+        job.on_ended = ended
         return job
 
     @attribute(dtype=float, unit="s", standard_unit="s", display_unit="s")
@@ -171,6 +179,15 @@ class MilongaSubarray(MilongaObsDevice):
             self.show_configuration(100)
         elif name == "End":
             self.show_configuration(0)
+        self.keep(assigned={"names": self._resources, "since": self._activation_time})
+
+    def take_back(self, kept: Mapping[str, Any], *, goes_on: bool) -> None:
+        """Remember what was assigned before a crash."""
+        assigned = kept.get("assigned")
+        if isinstance(assigned, dict):
+            self._resources = tuple(map(str, assigned.get("names", ())))[:MAX_RESOURCES]
+            self._activation_time = float(assigned.get("since", 0.0))
+        super().take_back(kept, goes_on=goes_on)
 
     def _capabilities(self) -> tuple[str, ...]:
         counts = Counter(group for spec in self.specs for group in spec.groups)

@@ -5,7 +5,8 @@ This is the protocol alone, with no states or modes of its own (lrc-protocol b.1
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar
 
@@ -14,7 +15,11 @@ from tango.server import Device, attribute, command, device_property
 
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.devices._callers import Caller, caller_of
+from milonga.devices._command_context import accompany
+from milonga.devices._limits import set_limit
 from milonga.devices._lrc_attributes import add_table_attributes, capacity
+from milonga.devices._monitoring import DeviceMonitor
+from milonga.devices._own_commands import own_command
 from milonga.devices._requests import Request, RequestKeys, read_request
 from milonga.errors import MilongaError, StateModelError
 from milonga.lrc import (
@@ -66,16 +71,32 @@ class TrackedDevice(Device):
     MaxQueuedTasks = device_property(
         dtype=int, default_value=32, doc="How many commands may wait while one runs."
     )
+    DrainTime = device_property(
+        dtype=float,
+        default_value=1.0,
+        doc="Seconds that a command has to end by itself when the device is shut down.",
+    )
+
+    AbortTimeout = device_property(
+        dtype=float,
+        default_value=4.5,
+        doc="Seconds that a command has to end once it is aborted; then it is given up.",
+    )
 
     submittable: tuple[str, ...] = ()
     """The commands that `SubmitCommand` takes."""
 
+    _has_tables = False
+
     _sizes: ClassVar[dict[str, int]] = {}
+    _beside: ClassVar[dict[str, int]] = {}
+    _own_commands: tuple[str, ...] = ()
 
     def init_device(self) -> None:
         """Start anew, with no commands."""
         super().init_device()
         self.logger = logging.getLogger(f"milonga.device.{self.get_name()}")
+        self._started_at = datetime.now(UTC).isoformat()
         self._pushes = itertools.count()
         size = capacity(self.MaxQueuedTasks, MAX_EXECUTING)
         self._sizes[type(self).__name__] = max(size, self._sizes.get(type(self).__name__, 0))
@@ -83,22 +104,42 @@ class TrackedDevice(Device):
         self._table = CommandTable(size, MAX_EXECUTING, is_watched=self._is_watched)
         self._publisher = Publisher(self._push, self.scheduler.call_later, _is_busy)
         self._keys = RequestKeys()
+        self._deferred: list[Callable[[], None]] = []
         self.commands = CommandServer(
-            self._table, self._publisher, self.scheduler.call_soon, self.MaxQueuedTasks
+            self._table,
+            self._publisher,
+            self.scheduler.call_soon,
+            self.scheduler.call_later,
+            self.MaxQueuedTasks,
+            self.AbortTimeout,
         )
+        self.monitor = DeviceMonitor(self.get_name(), self.commands, self.scheduler.call_soon)
         self.announce("longRunningCommandResult")
         self.set_change_event("_lrcEvent", True, False)
 
     def initialize_dynamic_attributes(self) -> None:
         """Add the attributes whose sizes depend on the queue's."""
-        add_table_attributes(
-            self, self._read_table, self._sizes[type(self).__name__], MAX_EXECUTING
-        )
+        kind = type(self).__name__
+        executing = MAX_EXECUTING + self._beside.get(kind, 0)
+        add_table_attributes(self, self._read_table, self._sizes[kind], executing)
+        self._has_tables = True
+        deferred, self._deferred = self._deferred, []
+        for function in deferred:
+            function()
+
+    def when_complete(self, function: Callable[[], None]) -> None:
+        """Call `function` once the device has all its attributes, which is after `init_device`."""
+        if self._has_tables:
+            function()
+        else:
+            self._deferred.append(function)
 
     def delete_device(self) -> None:
         """Give every command a final state, and end what this device has started."""
-        self.commands.close("The device was shut down while the command was under way")
         with tango.AutoTangoAllowThreads(self):  # a push under way may wait for who calls Init
+            reason = "The device was shut down while the command was under way"
+            self.commands.close(reason, max(0.0, self.DrainTime))
+            self.monitor.close()
             self.scheduler.close()
             self._publisher.close()
         super().delete_device()
@@ -109,9 +150,16 @@ class TrackedDevice(Device):
         """Return what the command `name` does; raise `MilongaError` to refuse it."""
         raise NotImplementedError(name, argument)
 
+    def default_timeout(self) -> float | None:
+        """Return the seconds that a command may take which knows no limit; None for no limit."""
+        return None
+
     def make_abort_job(self) -> Job:
         """Return how an abort is carried on."""
         return Job("Abort", lambda report: report(status=TaskStatus.COMPLETED))
+
+    def note_abort(self, uid: str | None = None) -> None:
+        """Take note that who is calling wants one command to end, or all."""
 
     # For subclasses
 
@@ -121,6 +169,28 @@ class TrackedDevice(Device):
         What Milonga refuses on purpose is REJECTED with its reason.
         """
         return self._submit(lambda: (name, read_request(argument)))
+
+    def offer(self, own: Iterable[str], safety: Iterable[str]) -> None:
+        """Have commands that the class has not; to be called in `set_up`.
+
+        Parameters
+        ----------
+        own : iterable of str
+            Their names. Each is submitted under its name, and takes nothing.
+        safety : iterable of str
+            The safety commands, be they own ones or the class's; they run beside others.
+        """
+        for name in self._own_commands:
+            self.remove_command(name)
+        self._own_commands = tuple(own)
+        for name in self._own_commands:
+            submit = partial(lambda name: reply(self.submit(name)), name)
+            self.add_command(own_command(name, LRC_REPLY, submit))
+        self.submittable = (*type(self).submittable, *self._own_commands)
+        beside = len(tuple(safety))
+        self._table.max_executing = MAX_EXECUTING + beside
+        kind = type(self).__name__
+        self._beside[kind] = max(beside, self._beside.get(kind, 0))
 
     def announce(self, *names: str) -> None:
         """Arm change and archive events of attributes, which this device pushes itself."""
@@ -147,6 +217,11 @@ class TrackedDevice(Device):
         """Lowest and highest version of the long-running-command protocol that is served."""
         return PROTOCOL_VERSIONS
 
+    @attribute(dtype=str)
+    def startedAt(self) -> str:
+        """Since when this device knows of its commands, in UTC: its last start, or Init."""
+        return self._started_at
+
     @attribute(dtype=(str,), max_dim_x=2)
     def _lrcEvent(self) -> tuple[str, ...]:
         """News of one command, as change events only: its id, and JSON of what is new."""
@@ -161,7 +236,7 @@ class TrackedDevice(Device):
 
     @command(dtype_out=LRC_REPLY)
     def Abort(self) -> LrcReply:
-        """End all commands, here and at the children. Never queued, never refused."""
+        """End all commands but safety commands, here and below. Never queued, never refused."""
         return reply(self._abort())
 
     @command(dtype_out=LRC_REPLY)
@@ -173,14 +248,16 @@ class TrackedDevice(Device):
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def AbortCommand(self, command_id: str) -> LrcReply:
         """End one command, by its id, and leave the others."""
+        self.note_abort(command_id)
         return reply(self.commands.abort_one(command_id))
 
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def SubmitCommand(self, request: str) -> LrcReply:
-        """Call a command by name, with an idempotency key or a transaction id.
+        """Call a command by name, with an idempotency key, a transaction id or a time limit.
 
         Takes a JSON object: ``command``, and any of ``argument``, ``lrc_key``,
-        ``transaction_id``. The second form of a command, for those that take no argument.
+        ``transaction_id`` and ``timeout``. The second form of a command, for those that take no
+        argument.
         """
 
         def read() -> tuple[str, Request]:
@@ -192,7 +269,7 @@ class TrackedDevice(Device):
     @command(dtype_in=str, dtype_out=str)
     def CheckLongRunningCommandStatus(self, command_id: str) -> str:
         """Return the status of a command by its id; NOT_FOUND if it is not known."""
-        return self._table.status_of(command_id).name
+        return self.commands.status_of(command_id).name
 
     def refusal_before_queue(self, name: str) -> Reply | None:  # noqa: ARG002 - subclasses look
         """Return why a command is refused at once, without a record; None if it is not."""
@@ -216,13 +293,28 @@ class TrackedDevice(Device):
         try:
             name, request = read()
             # the key first: what was done is answered alike, whatever it has changed
-            return self._keys.once(name, request, lambda: self._enqueue(name, request))
+            return self._keys.once(name, request, lambda: self._counted(name, request))
         except StateModelError as error:
+            self._count_refusal(name)
             tango.Except.throw_exception("PyDs_PythonError", f"StateModelError: {error}", name)
             raise  # not reached: throw_exception has raised
         except MilongaError as error:
+            self._count_refusal(name)
             self.logger.info("%s was refused: %s", name, error)
             return ResultCode.REJECTED, str(error)
+
+    def _counted(self, name: str, request: Request) -> Reply:
+        try:
+            answer = self._enqueue(name, request)
+        except tango.DevFailed:  # the guard, where Tango itself has not asked it
+            self._count_refusal(name)
+            raise
+        if answer[0] is ResultCode.REJECTED:
+            self._count_refusal(name)
+        return answer
+
+    def _count_refusal(self, name: str) -> None:
+        self.monitor.refused(name if name in self.submittable else "unknown")
 
     def _enqueue(self, name: str, request: Request) -> Reply:
         self.check_allowed(name)
@@ -231,11 +323,20 @@ class TrackedDevice(Device):
             return refusal
         job = self.make_job(name, request.argument)
         job.origin = request.origin(self._caller())
+        own = self.default_timeout() if job.limit is None else None
+        seconds = request.timeout if request.timeout is not None else own
+        if seconds is not None:
+            set_limit(job, seconds, self.scheduler.call_later)
+        self.monitor.follow(job)
+        accompany(job, self.get_name(), self.get_telemetry_tracer)
         return self._logged(job.origin, self.commands.submit(job))
 
     def _abort(self) -> Reply:
         job = self.make_abort_job()
         job.origin = Request().origin(self._caller())
+        self.note_abort()
+        self.monitor.follow(job)
+        accompany(job, self.get_name(), self.get_telemetry_tracer)
         return self._logged(job.origin, self.commands.abort(job))
 
     def _logged(self, origin: Origin, answer: Reply) -> Reply:

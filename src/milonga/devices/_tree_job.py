@@ -2,10 +2,15 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from milonga.control_model import ResultCode, TaskStatus
+from milonga.devices._command_context import carried
 from milonga.lrc import Job, Reporter
 from milonga.tasks import BaseTask, ExecutionContext, lrc_payload
+
+if TYPE_CHECKING:
+    from milonga.devices._command_records import CommandRecord
 
 __all__ = ["Ticket", "TreeJob"]
 
@@ -14,10 +19,19 @@ RUNS_NAMED = 8
 
 
 class Ticket:
-    """What a command's tree is told of its command once that is accepted."""
+    """What a command's tree is told of its command once that is accepted.
+
+    Parameters
+    ----------
+    argument : str, optional
+        What the command was called with.
+    """
 
     command_id: str = ""
     _job: Job | None = None
+
+    def __init__(self, argument: str | None = None) -> None:
+        self.argument = argument
 
     def note(self, command_id: str, job: Job) -> None:
         """Take the command's id, and the job that knows where the command comes from."""
@@ -55,12 +69,14 @@ class TreeJob:
     ) -> None:
         self.ticket = ticket or Ticket()
         self.task = make(self._completed, self._progressed)
+        self.task.on_extended = self._extended
         self._context = context
         self._on_payload = on_payload
         self._report: Reporter | None = None
         self._lock = threading.Lock()
         self._aborted_early = False
         self.payload: Mapping[str, object] = {}
+        self.record: CommandRecord | None = None
 
     @property
     def has_worked(self) -> bool:
@@ -71,6 +87,10 @@ class TreeJob:
             return False
         return code == ResultCode.OK or self.payload.get("health_state") == "DEGRADED"
 
+    def limit(self, seconds: float) -> None:
+        """Allow the tree so many seconds, instead of what its command map says."""
+        self.task.timeout = seconds
+
     def start(self, report: Reporter) -> None:
         """Start the tree; on the device's scheduler."""
         with self._lock:
@@ -79,7 +99,7 @@ class TreeJob:
         if aborted:
             report(status=TaskStatus.ABORTED)
         else:
-            self.task.start(self._context)
+            self.task.start(carried(self._context))
 
     def abort(self) -> None:
         """Ask everything that runs to end; also before the start."""
@@ -94,8 +114,17 @@ class TreeJob:
         if self._on_payload is not None:
             self._on_payload(payload)
         # no progress: the end says it, and on the wire a finished command shows none
-        result = self._with_runs(payload.get("result"))
+        result = self._with_findings(self._with_runs(payload.get("result")))
         self._pass_on({"status": payload.get("status"), "result": result})
+
+    def _with_findings(self, result: object) -> object:
+        """Say in the message what the command's analyses have found, where that does not do so."""
+        if not isinstance(result, tuple | list):
+            return result
+        *code, message = result
+        found = [(leaf.name, leaf.details.get("summary")) for leaf in self.task.leaves()]
+        told = [f"{name}: {text}" for name, text in found if text and text not in str(message)]
+        return (*code, "; ".join((str(message), *told))) if told else result
 
     def _with_runs(self, result: object) -> object:
         """Name the runs of the command's plans in its message, where that does not do so."""
@@ -110,6 +139,11 @@ class TreeJob:
 
     def _progressed(self, **payload: object) -> None:
         self._pass_on({"progress": payload.get("progress")})
+
+    def _extended(self, seconds: float) -> None:
+        """Ask who called for as much more time as the tree was given here."""
+        if self._report is not None:
+            self._report(extend=seconds)
 
     def _pass_on(self, payload: Mapping[str, object]) -> None:
         if self._report is not None:

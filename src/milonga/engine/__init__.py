@@ -13,6 +13,8 @@ from milonga.engine import actions, plan_spec, plan_stubs
 from milonga.engine._cache import CacheOverflow, CacheStatistics, DropPolicy, HasCache, RingCache
 from milonga.engine._commands import register_bound_command
 from milonga.engine._documents import BridgeStatistics, DocumentBridge, JsonLinesWriter
+from milonga.engine._foresight import Foreseen, ForeseenCall, foresee
+from milonga.engine._forwarder import DocumentSink, Forwarder, ForwarderStatistics
 from milonga.engine._handle import PlanFuture, PlanHandle, PlanState
 from milonga.engine._interruptions import (
     PauseFailed,
@@ -26,6 +28,7 @@ from milonga.engine._interruptions import (
 from milonga.engine._invocation import ChildCaller, ChildInvocation, InvocationStatus
 from milonga.engine._leaf import PlanAction, PlanInvocation
 from milonga.engine._loop import LoopLease, hold_event_loop
+from milonga.engine._outbox import Outbox, OutboxStatistics
 from milonga.engine._outcome import (
     SITUATIONS,
     Meaning,
@@ -39,9 +42,12 @@ from milonga.engine._run_engine import EngineStatistics, RunEngine
 from milonga.engine._shutdown import shutdown
 from milonga.engine._stage import TransitionError
 from milonga.engine._status import Status
+from milonga.engine._status_leaf import report_status
+from milonga.engine._tiled import TiledSink, tiled_sink
 from milonga.engine._watchdog import LagStatistics, LoopWatchdog
 from milonga.errors import (
     BlueskyException,
+    EngineBlockedError,
     EngineBusyError,
     EngineClosedError,
     InvalidState,
@@ -61,10 +67,16 @@ __all__ = [
     "ChildCaller",
     "ChildInvocation",
     "DocumentBridge",
+    "DocumentSink",
     "DropPolicy",
+    "EngineBlockedError",
     "EngineBusyError",
     "EngineClosedError",
     "EngineStatistics",
+    "Foreseen",
+    "ForeseenCall",
+    "Forwarder",
+    "ForwarderStatistics",
     "HasCache",
     "InvalidState",
     "InvocationFailed",
@@ -74,6 +86,8 @@ __all__ = [
     "LoopLease",
     "LoopWatchdog",
     "Meaning",
+    "Outbox",
+    "OutboxStatistics",
     "PauseFailed",
     "PlanAborted",
     "PlanAction",
@@ -95,16 +109,20 @@ __all__ = [
     "Situation",
     "Status",
     "StatusTimeoutError",
+    "TiledSink",
     "TransitionError",
     "UnknownStatusFailure",
     "WaitTimeoutError",
     "actions",
+    "foresee",
     "hold_event_loop",
     "meaning_of",
     "plan_spec",
     "plan_stubs",
     "register_bound_command",
+    "report_status",
     "shutdown",
     "situation_from",
     "situation_of",
+    "tiled_sink",
 ]

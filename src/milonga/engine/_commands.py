@@ -17,6 +17,7 @@ from milonga.engine._callbacks import blocking_threads
 from milonga.engine._invocation import ChildCaller, InvocationStatus
 from milonga.engine._latch import Direction, LatchWait, Mark, SRLatch
 from milonga.engine._play import Play
+from milonga.engine._replay import KeptAnswers
 from milonga.engine._stage import Stage
 from milonga.engine._status import Status
 
@@ -75,7 +76,7 @@ class CommandStage(Stage):
     caller: ChildCaller | None = None
 
     def _learn_commands(self) -> None:
-        self._given: dict[int, tuple[Msg, Any]] = {}
+        self._answers = KeptAnswers()
         self._tasks: set[asyncio.Future[Any]] = set()
         for name, command in {
             "wait_for_actions": self._wait_for_actions,
@@ -127,30 +128,43 @@ class CommandStage(Stage):
             self._broken_off = (msg, place)  # so that the plan gets the answer to its repetition
             raise
 
+    async def _wait_for(self, msg: Msg) -> Any:
+        """Wait for futures, as bluesky does; see the original.
+
+        A suspender waits so where nothing is repeated after a pause. If its wait were not, a pause
+        and a resume would let the plan go on although the beam is still lost.
+        """
+        place = len(self._plan_stack) - 1
+        try:
+            return await super()._wait_for(msg)
+        except asyncio.CancelledError:
+            if not self._rewindable_flag:
+                self._broken_off = (msg, place)
+            raise
+
     # Things that are done once, also when their message is repeated after a pause
 
     def _reset_checkpoint_state_meth(self) -> None:
         super()._reset_checkpoint_state_meth()
-        self._given.clear()
+        self._answers.checkpoint()
 
     def _full(self) -> bool:
         made = super()._full()
         if made:
-            self._given.clear()
+            self._answers.checkpoint()
         return made
 
     def _set_up(self, play: Play) -> None:
-        self._given.clear()
+        self._answers.clear()
         super()._set_up(play)
 
     def _once(self, msg: Msg, start: Callable[[], Any]) -> Any:
-        """Return what `start` makes, or what it made when the same message came before."""
-        if id(msg) in self._given:
-            return self._given[id(msg)][1]
-        status = start()
-        if self._msg_cache is not None:
-            self._given[id(msg)] = (msg, status)
-        return status
+        """Return what `start` makes, or what it made before if the message is repeated."""
+        if self._repeating is msg:
+            return self._answers.repeated(msg, start)
+        if self._msg_cache is None or not self._rewindable_flag:
+            return start()
+        return self._answers.answer(msg, start)
 
     def _as_status(self, answer: Any, name: str) -> Any:
         """Return a status for what a device's method returned: a status, awaitable or nothing."""
@@ -262,9 +276,12 @@ class CommandStage(Stage):
             )
         status = InvocationStatus(child, command, timeout=options.get("timeout"))
         invocation = self.caller.invoke(child, command, argument, status.on_update)
+        abandoned = False
 
         def abandon() -> None:
-            if not status.done:
+            nonlocal abandoned
+            if not (status.has_ended or abandoned):
+                abandoned = True
                 invocation.abort()
 
         def let_go() -> None:
@@ -273,6 +290,8 @@ class CommandStage(Stage):
 
         play.abandon.append(abandon)
         play.let_go.append(let_go)
+        # A status that ran out is done, and the child works on: nobody waits for that any more.
+        status.add_callback(lambda _: self.loop.call_soon_threadsafe(abandon))
         return status
 
     # Steps and groups

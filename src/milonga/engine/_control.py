@@ -11,10 +11,9 @@ ask for is posted to it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from bluesky import run_engine as bluesky_engine
 from bluesky._vendor.super_state_machine.errors import (  # noqa: PLC2701 - no public name
     TransitionError,
 )
@@ -25,7 +24,7 @@ from bluesky.utils import Msg, PlanHalt, RequestAbort, RequestStop, maybe_await
 from milonga.engine._handle import PlanFuture, PlanHandle, PlanState, Verb
 from milonga.engine._interruptions import PlanPaused
 from milonga.engine._play import Play
-from milonga.engine._replay import ReplayCache
+from milonga.engine._rewind import RewindStage
 
 __all__ = ["ControlStage", "TransitionError"]
 
@@ -43,16 +42,13 @@ def _last_exit() -> Generator[Msg, Any, None]:
     yield Msg("null")
 
 
-class ControlStage(bluesky_engine.RunEngine):
+class ControlStage(RewindStage):
     """A stage whose plan is controlled in the event loop's thread, and there only."""
 
     halt_after: float
-    rewind_limit: int = 10_000
-    """Messages that are kept for a replay; after so many without one, a checkpoint is made."""
+    resume_limit: float = 10.0
+    """Seconds that a device has to resume; if it takes longer, the plan stays paused."""
 
-    _play: Play | None = None
-    _broken_off: tuple[Msg, int] | None = None
-    """The message that was broken off, and where in the stack the plan is that waits for it."""
     _drive_task: asyncio.Task[None]
     _resume_task_of_play: asyncio.Task[None]
 
@@ -85,42 +81,6 @@ class ControlStage(bluesky_engine.RunEngine):
         except Exception:
             _logger.exception("the state hook failed on the way to %r", state)
 
-    # The messages to repeat after a pause
-
-    @property  # type: ignore[override]
-    def _msg_cache(self) -> ReplayCache | None:
-        return self._replay_cache
-
-    @_msg_cache.setter
-    def _msg_cache(self, messages: Iterable[Msg] | None) -> None:
-        self._replay_cache: ReplayCache | None = (
-            None if messages is None else ReplayCache(messages, self.rewind_limit, self._full)
-        )
-
-    def _full(self) -> bool:
-        """Make a checkpoint, unless an event is being put together."""
-        if any(run.bundling for run in self._run_bundlers.values()):
-            return False
-        for run in self._run_bundlers.values():
-            run.reset_checkpoint_state()
-        return True
-
-    def _rewind(self) -> Generator[Msg, Any, None]:
-        messages = list(self._msg_cache or ())
-        broken_off, place = self._broken_off or (None, 0)
-        self._broken_off = None
-        super()._rewind()
-        return self._repeat(messages, broken_off, place)
-
-    def _repeat(
-        self, messages: list[Msg], broken_off: Msg | None, place: int
-    ) -> Generator[Msg, Any, None]:
-        """Repeat messages; the answer to the one that was broken off is what its plan gets."""
-        for message in messages:
-            answer = yield message
-            if message is broken_off:
-                self._response_stack[place] = answer
-
     # Ending early
 
     def _is_over(self) -> bool:
@@ -133,16 +93,30 @@ class ControlStage(bluesky_engine.RunEngine):
         play = self._play
         if play is None or play.handle is not handle:
             return
-        if halt_after is None and verb is Verb.ABORT and play.verb is Verb.ABORT:
+        if halt_after is None and self._may_hang(play, verb):
             halt_after = self.halt_after
         if halt_after is not None:
-            text = f"{reason}; cleanup was not over {halt_after:g} s later".lstrip("; ")
-            self.loop.call_later(halt_after, self._end_on_loop, handle, Verb.HALT, text)
+            self._halt_later(play, halt_after, reason)
         if not play.running or self._is_between(verb):
             if play.asked is None or verb.strength > play.asked[0].strength:
                 play.asked = (verb, reason)
         elif not self._is_over():
             self._apply(play, verb, reason)
+        elif verb is Verb.HALT:
+            self._cut_short(play, reason)
+
+    def _may_hang(self, play: Play, verb: Verb) -> bool:
+        """Whether a plan that is told this may already be waiting for a device that hangs."""
+        if verb is Verb.HALT:
+            return False
+        again = verb is Verb.ABORT and play.verb is Verb.ABORT
+        return again or self._state == "pausing" or self._is_over()
+
+    def _halt_later(self, play: Play, seconds: float, reason: str) -> None:
+        text = f"{reason}; cleanup was not over {seconds:g} s later".lstrip("; ")
+        play.timers.append(
+            self.loop.call_later(seconds, self._end_on_loop, play.handle, Verb.HALT, text)
+        )
 
     def _is_between(self, verb: Verb) -> bool:
         """Whether the plan is on its way to a pause, which only a halt breaks off.
@@ -189,6 +163,19 @@ class ControlStage(bluesky_engine.RunEngine):
         else:
             self._task.cancel()  # type: ignore[attr-defined]
 
+    def _cut_short(self, play: Play, reason: str) -> None:
+        """Break off what is done after the plan, such as the stop of a device that hangs.
+
+        What a plan has failed with is still what becomes of it.
+        """
+        if self._exit_status != "fail":
+            play.verb = Verb.HALT
+            self._exit_status = "abort"
+        self._interrupted = True
+        self._reason = reason
+        play.handle.move(PlanState.HALTING)
+        self._drive_task.cancel()
+
     def _break_off(self, handle: PlanHandle) -> None:
         """End a plan whose cleanup does not, whatever it was doing."""
         if self._play is not None and self._play.handle is handle:
@@ -222,6 +209,8 @@ class ControlStage(bluesky_engine.RunEngine):
             self._deferred_pause_requested = True
             if grace is not None:
                 self.loop.call_later(grace, self._pause_when_it_can, play, future, False, None)
+        elif self._unrepeatable:
+            play.held.append(lambda: self._pause_when_it_can(play, future, False, None))
         else:
             # The response of a plan is off its stack while a message of it is in work.
             in_message = len(self._response_stack) < len(self._plan_stack)
@@ -276,11 +265,11 @@ class ControlStage(bluesky_engine.RunEngine):
         segment: PlanFuture[Any],
     ) -> None:
         play = self._play
-        if play is None or play.handle is not handle or self._state not in {"paused", "pausing"}:
+        if play is None or play.handle is not handle:
             self._refuse_resume(future, segment)
-        elif self._state == "pausing":
+        elif self._state != "paused" and self._is_to_pause(play):
             play.resumes.append(lambda: self._resume_on_loop(handle, future, segment))
-        elif play.resuming:
+        elif self._state != "paused" or play.resuming:
             self._refuse_resume(future, segment)
         else:
             play.resuming = True
@@ -288,10 +277,24 @@ class ControlStage(bluesky_engine.RunEngine):
                 self._resume_play(play, future, segment)
             )
 
+    def _is_to_pause(self, play: Play) -> bool:
+        """Tell whether a pause is under way, or was asked for before the plan could pause."""
+        return self._state == "pausing" or bool(play.pauses or play.early_pauses)
+
     def _refuse_resume(self, future: PlanFuture[bool], segment: PlanFuture[Any]) -> None:
         text = f"found the engine {self._state}, expected it to be paused"
         future.fail(TransitionError(text))
         segment.fail(TransitionError(text))
+
+    async def _resume_devices(self) -> None:
+        for obj in tuple(self._objs_seen):
+            if not isinstance(obj, Pausable):
+                continue
+            try:
+                await asyncio.wait_for(maybe_await(obj.resume()), self.resume_limit)
+            except TimeoutError as error:
+                text = f"{obj!r}: found it not resumed after {self.resume_limit:g} s"
+                raise TimeoutError(f"{text}; the plan is still paused") from error
 
     async def _resume_play(
         self,
@@ -300,9 +303,7 @@ class ControlStage(bluesky_engine.RunEngine):
         segment: PlanFuture[Any],
     ) -> None:
         try:
-            for obj in tuple(self._objs_seen):
-                if isinstance(obj, Pausable):
-                    await maybe_await(obj.resume())
+            await self._resume_devices()
             if self._play is not play or self._state != "paused":
                 self._refuse_resume(future, segment)
                 return

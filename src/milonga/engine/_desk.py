@@ -125,8 +125,9 @@ class Desk(CommandStage):
     def _put_on(self, play: Play) -> None:
         """Start a plan; the desk's lock is held, so that no control call can come before."""
         self._current = play
-        self.loop.call_soon_threadsafe(self._begin, play)
+        play.begun = time.monotonic()
         self.watchdog.watch_while(self._reason_to_watch)
+        self.loop.call_soon_threadsafe(self._begin, play)
 
     def _block_worker(self) -> Callable[[], None]:
         """Have `during_task` block the worker until what is returned is called."""

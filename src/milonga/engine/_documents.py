@@ -2,20 +2,27 @@
 
 import json
 import logging
+import os
 import re
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
+from milonga.engine._outbox import Outbox
+from milonga.engine._runs import RunIndex
 from milonga.engine._threads import Worker
 
 __all__ = ["BridgeStatistics", "DocumentBridge", "JsonLinesWriter"]
 
 _logger = logging.getLogger("milonga.engine.documents")
+_BULK = frozenset({"event", "event_page", "datum", "datum_page", "stream_datum", "bulk_events"})
+"""What there may be too much of; of the other kinds there are few, and these refer to them."""
+
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -23,8 +30,9 @@ class JsonLinesWriter:
     """Writes the documents of each run to a file of its own, one JSON array a line.
 
     A line is ``["start", {...}]``. The file is ``<uid of the run>.jsonl``; it exists from the
-    start document on, every line is complete when the next document comes, and it is closed by
-    the stop document. To be subscribed to an engine; safe across threads.
+    start document on, every line is complete, and it is closed by the stop document. What JSON has
+    no number for is written as Python and bluesky's own writers do, such as NaN. To be subscribed
+    to an engine; safe across threads.
 
     Parameters
     ----------
@@ -33,11 +41,20 @@ class JsonLinesWriter:
     max_open : int, optional
         How many runs may be open; beyond that the oldest one's file is closed, and a document of
         it that comes later opens it again.
+    outbox : Outbox, optional
+        Told of every run, so that it can be delivered from its file.
+
+    Attributes
+    ----------
+    runs : RunIndex
+        Of which runs documents were lost, since they could not be written or belong to no run.
 
     Raises
     ------
     ValueError
         From the call, if the uid of a run is not fit to be the name of a file.
+    OSError
+        From the call, if a document cannot be written; those after it may be.
 
     Examples
     --------
@@ -49,15 +66,22 @@ class JsonLinesWriter:
     2
     """
 
-    def __init__(self, directory: str | Path, *, max_open: int = 64) -> None:
+    def __init__(
+        self, directory: str | Path, *, max_open: int = 64, outbox: Outbox | None = None
+    ) -> None:
+        self._outbox = outbox
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._max_open = max_open
         self._lock = threading.Lock()
-        self._files: OrderedDict[str, TextIO] = OrderedDict()
-        self._runs: dict[str, str] = {}
+        self._files: OrderedDict[str, FileIO] = OrderedDict()
+        self.runs = RunIndex()
         self.written = 0
-        self.lost = 0
+
+    @property
+    def lost(self) -> int:
+        """How many documents are in no file."""
+        return self.runs.lost
 
     def path(self, uid: str) -> Path:
         """Return where the documents of a run are."""
@@ -67,45 +91,48 @@ class JsonLinesWriter:
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a document; one that belongs to no known run is counted as lost."""
-        with self._lock:
-            run = self._run_of(name, document)
+        run = self.runs.run_of(name, document)
+        size = 0
+        try:
+            line = json.dumps([name, document], default=_plain).encode() + b"\n"
+            if self._outbox is not None and name == "start":
+                self.path(document["uid"])  # raises for what is no name of a file
+                self._outbox.begin(document["uid"])
             if run is None:
-                self.lost += 1
-                return
-            file = self._file(run)
-            file.write(json.dumps([name, document], default=_plain) + "\n")
-            file.flush()
+                self.runs.lose(None)
+            else:
+                self._write(run, line)
+                size = len(line)
+        except Exception:
+            self.runs.lose(run)
+            raise
+        finally:
+            if run is not None:
+                self._wrote(run, size, last=name == "stop")
+
+    def _write(self, run: str, line: bytes) -> None:
+        with self._lock:
+            _append(self._file(run), line)
             self.written += 1
-            if name == "stop":
-                self._forget(run)
 
-    def _run_of(self, name: str, document: Mapping[str, Any]) -> str | None:
-        if name == "start":
-            run: str | None = document["uid"]
-        else:
-            run = document.get("run_start") or self._runs.get(self._parent(document))
-        if run is not None and "uid" in document:
-            # Events name their descriptor, data of files their resource: both lead to the run.
-            self._runs[document["uid"]] = run
-        return run
+    def _wrote(self, run: str, size: int, *, last: bool) -> None:
+        """Do what follows a document, also one that could not be written: a run has one end."""
+        if last:
+            with self._lock:
+                file = self._files.pop(run, None)
+            self.runs.forget(run)
+            if file is not None:
+                file.close()
+        if self._outbox is not None and (size or last):
+            self._outbox.wrote(run, size, last=last)
 
-    def _parent(self, document: Mapping[str, Any]) -> str:
-        for key in ("descriptor", "stream_resource", "resource"):
-            if key in document:
-                return str(document[key])
-        return ""
-
-    def _file(self, run: str) -> TextIO:
+    def _file(self, run: str) -> FileIO:
         if run not in self._files:
-            self._files[run] = self.path(run).open("a", encoding="utf-8")
+            self._files[run] = self.path(run).open("ab", buffering=0)
             if len(self._files) > self._max_open:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(run)
         return self._files[run]
-
-    def _forget(self, run: str) -> None:
-        self._files.pop(run).close()
-        self._runs = {uid: each for uid, each in self._runs.items() if each != run}
 
     def close(self) -> None:
         """Close all files; idempotent."""
@@ -119,6 +146,19 @@ class JsonLinesWriter:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Add a line in whole, or nothing of it."""
+    end = file.seek(0, os.SEEK_END)
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def _plain(value: object) -> object:
@@ -155,13 +195,15 @@ class DocumentBridge:
     Parameters
     ----------
     callback : callable
-        Gets the name and the document. One that raises is logged.
+        Gets the name and the document. One that raises is logged, once until it works again.
     capacity : int, optional
-        How many documents may wait; what comes beyond that is dropped, except start and stop.
+        How many documents may wait; of what comes beyond that, events and the like are dropped.
     name : str, optional
         Name of the thread.
     surroundings : callable, optional
         Makes a context manager that the thread lives in.
+    dropped : callable, optional
+        Gets the name and the document of what is dropped, from the thread that has given it.
 
     Examples
     --------
@@ -179,16 +221,20 @@ class DocumentBridge:
         capacity: int = 10_000,
         name: str = "milonga-documents",
         surroundings: Callable[[], AbstractContextManager[object]] = nullcontext,
+        dropped: Callable[[str, Mapping[str, Any]], object] = lambda _name, _document: None,
     ) -> None:
         self._callback = callback
+        self._tell_dropped = dropped
+        self._is_failing = False
         self._capacity = capacity
         self._worker = Worker(name, surroundings=surroundings)
         self._passed = self._dropped = self._failed = 0
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Take a document; returns at once."""
-        if self._worker.depth >= self._capacity and name not in {"start", "stop"}:
+        if self._worker.depth >= self._capacity and name in _BULK:
             self._dropped += 1
+            self._tell_dropped(name, document)
             return
         self._worker.post(self._pass_on, name, document)
 
@@ -201,9 +247,13 @@ class DocumentBridge:
             self._callback(name, document)
         except Exception:
             self._failed += 1
-            _logger.exception("the callback for a %s document failed", name)
+            text = "the callback for a %s document failed, and gets those that follow"
+            if not self._is_failing:
+                _logger.exception(text, name)
+            self._is_failing = True
         else:
             self._passed += 1
+            self._is_failing = False
 
     def statistics(self) -> BridgeStatistics:
         """Return what the bridge did so far."""

@@ -58,6 +58,11 @@ class InvocationStatus(Status):
         self._final: TaskStatus | None = None
         self._error: object = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the child has said that the command is over; the status may be done before."""
+        return self._final is not None
+
     def on_update(
         self,
         *,

@@ -115,21 +115,24 @@ class SRLatch:
         self._turn("set", momentary=True)
 
     def _turn(self, direction: Direction, *, momentary: bool = False) -> None:
-        up = direction == "set"
         with self._lock:
-            if self._is_set == up:
+            if self._is_set == (direction == "set"):
                 self._momentary = self._momentary and momentary
                 return
-            self._is_set = up
-            self._momentary = momentary
-            self._last[direction] = time.monotonic()
-            if up:
-                self._sets += 1
-            else:
-                self._resets += 1
-            woken = [each for each in self._parked if each.direction == direction]
+            woken = self._flip(direction, momentary)
         for each in woken:
             each.wake()
+
+    def _flip(self, direction: Direction, momentary: bool) -> list[LatchWait]:
+        """Change sides, under the lock; return who is to be woken after it."""
+        self._is_set = direction == "set"
+        self._momentary = momentary
+        self._last[direction] = time.monotonic()
+        if self._is_set:
+            self._sets += 1
+        else:
+            self._resets += 1
+        return [each for each in self._parked if each.direction == direction]
 
     # Waiting
 
@@ -171,8 +174,10 @@ class SRLatch:
                 return None
             mark = Mark(self._sets, self._resets)
             spent = direction == "set" and self._is_set and self._momentary
-        if spent:
-            self._turn("reset")
+            # Under the same lock, or a trigger that comes in between would be reset unseen.
+            woken = self._flip("reset", momentary=False) if spent else []
+        for each in woken:
+            each.wake()
         return mark
 
     def _was(self, direction: Direction, since: Mark | None) -> bool:

@@ -100,7 +100,7 @@ def _message(handle: PlanHandle, situation: Situation) -> str:
     outcome = handle.outcome
     error = outcome.exception if outcome is not None else None
     why = handle.reason
-    if situation is Situation.BROKEN and error is not None:
+    if error is not None and situation in {Situation.BROKEN, Situation.TIMED_OUT}:
         # a status that failed says less, in more words, than what it failed with
         cause = error.__cause__ if isinstance(error, FailedStatus) else None
         why = f"{type(cause or error).__name__}: {cause or error}"
@@ -108,7 +108,7 @@ def _message(handle: PlanHandle, situation: Situation) -> str:
             why = f"{why} ({handle.reason})"
     # "timed out: timeout" says nothing twice
     words = [situation.value if situation is not Situation.DONE else "completed"]
-    if why and situation is not Situation.TIMED_OUT:
+    if why and (error is not None or situation is not Situation.TIMED_OUT):
         words.append(f": {why}")
     return f"{''.join(words)}{_runs(handle.uids)}"
 

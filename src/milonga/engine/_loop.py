@@ -16,6 +16,7 @@ from typing import Self
 from bluesky.run_engine import _ensure_event_loop_running  # noqa: PLC2701 - no other way
 
 from milonga.engine._callbacks import DaemonExecutor, blocking_threads
+from milonga.engine._loop_answers import ask, check_answers
 
 __all__ = ["LoopLease", "hold_event_loop", "lease_of"]
 
@@ -40,11 +41,9 @@ class _LoopThread:
         self._entered: list[Surroundings] = []
         if self._ours:
             self.loop.set_default_executor(DaemonExecutor(blocking_threads))
-        started = threading.Event()
-        self.loop.call_soon_threadsafe(started.set)
         self.thread = threading.Thread(target=self._run, name="bluesky-run-engine", daemon=True)
         self.thread.start()
-        started.wait()
+        ask(self.loop, lambda: None)
         _make_known(self.loop, self.thread)
 
     def _run(self) -> None:
@@ -103,6 +102,16 @@ class LoopLease:
         self._owner = owner
         self._lock = threading.Lock()
 
+    def check_answers(self) -> None:
+        """See that the loop is not blocked.
+
+        Raises
+        ------
+        EngineBlockedError
+            If it is, with the place where it waits.
+        """
+        check_answers(self.loop, _ensure_event_loop_running.loop_to_thread[self.loop])  # type: ignore[attr-defined]
+
     def surround(self, surroundings: Surroundings) -> None:
         """Have the loop's thread enter a context, such as `tango.EnsureOmniThread`."""
         if self._owner is not None:
@@ -155,19 +164,22 @@ def hold_event_loop() -> LoopLease:
 
 def lease_of(loop: asyncio.AbstractEventLoop | None) -> LoopLease:
     """Return a lease of the shared loop, or of the one that a caller brought along."""
+    _refuse_own_thread(loop or (_leases.shared.loop if _leases.shared is not None else None))
     if loop is None:
         return hold_event_loop()
     if not loop.is_running():
         return LoopLease(_LoopThread(loop), loop)
-    found = threading.Event()
-
-    def tell() -> None:
-        _make_known(loop, threading.current_thread())
-        found.set()
-
-    loop.call_soon_threadsafe(tell)
-    found.wait()
+    ask(loop, lambda: _make_known(loop, threading.current_thread()))
     return LoopLease(None, loop)
+
+
+def _refuse_own_thread(loop: asyncio.AbstractEventLoop | None) -> None:
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if running is loop:
+        raise RuntimeError("found an engine being made in the thread of its own event loop")
 
 
 def _give_back(owner: _LoopThread, timeout: float) -> bool:

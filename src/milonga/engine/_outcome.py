@@ -3,16 +3,28 @@
 `situation_of` reads it from the engine's side, `situation_from` from the command's.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from bluesky.run_engine import WaitForTimeoutError
+from bluesky.utils import FailedStatus
 
 from milonga.control_model import HealthState, ResultCode, TaskStatus
 from milonga.engine._handle import PlanHandle, PlanState
 from milonga.engine._interruptions import PlanTimedOut
 from milonga.errors import StatusTimeoutError
 
-__all__ = ["SITUATIONS", "Meaning", "Situation", "meaning_of", "situation_from", "situation_of"]
+__all__ = [
+    "SITUATIONS",
+    "Meaning",
+    "Situation",
+    "meaning_of",
+    "ran_out",
+    "situation_from",
+    "situation_of",
+]
 
 
 class Situation(StrEnum):
@@ -77,6 +89,8 @@ SITUATIONS: dict[Situation, Meaning] = {
 }
 """One row for each situation; PARTIAL and LOST as decided in behaviours 8."""
 
+_DEADLINES = (StatusTimeoutError, WaitForTimeoutError)
+
 _OF_STATE = {
     PlanState.QUEUED: Situation.WAITING,
     PlanState.STARTING: Situation.WAITING,
@@ -106,15 +120,29 @@ def situation_of(handle: PlanHandle) -> Situation:
     if isinstance(handle.interruption, PlanTimedOut):
         return Situation.TIMED_OUT
     outcome = handle.outcome
-    if situation is Situation.BROKEN and outcome is not None and _ran_out(outcome.exception):
+    if situation is Situation.BROKEN and outcome is not None and ran_out(outcome.exception):
         return Situation.TIMED_OUT
     return situation
 
 
-def _ran_out(error: BaseException | None) -> bool:
-    return isinstance(error, StatusTimeoutError) or (
-        error is not None and isinstance(error.__cause__, StatusTimeoutError)
-    )
+def ran_out(error: BaseException | None) -> bool:
+    """Whether an error says that something had not happened in its time.
+
+    Statuses that are combined or awaited have the one that ran out among their causes. Devices of
+    ophyd-async fail with a plain TimeoutError; farther down, that may be anything.
+    """
+    failure = error.__cause__ if isinstance(error, FailedStatus) else error
+    if isinstance(failure, TimeoutError) and failure.errno is None:  # else the network's
+        return True
+    return any(isinstance(each, _DEADLINES) for each in _causes(failure))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
 def situation_from(

@@ -1,7 +1,6 @@
 """A plan that an engine runs now, and what was asked of it."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,9 +30,11 @@ class Play:
     asked: tuple[Verb, str] | None = None
     pauses: list[PlanFuture[bool]] = field(default_factory=list)
     early_pauses: list[Callable[[], None]] = field(default_factory=list)
+    held: list[Callable[[], None]] = field(default_factory=list)
     resumes: list[Callable[[], None]] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
-    begun: float = field(default_factory=time.monotonic)
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    begun: float = 0.0
+    """When it got the engine, on the monotonic clock; changes of latches from then on are news."""
     latches: dict[SRLatch, Mark] = field(default_factory=dict)
     abandon: list[Callable[[], None]] = field(default_factory=list)
     let_go: list[Callable[[], None]] = field(default_factory=list)

@@ -3,7 +3,6 @@
 # bluesky is annotated in parts only.
 # mypy: untyped-calls-exclude="bluesky"
 
-import asyncio
 import logging
 import threading
 import weakref
@@ -62,9 +61,19 @@ class RunEngine(Desk):
     max_queued : int, optional
         How many plans may wait.
     halt_after : float, optional
-        Seconds that a plan's cleanup has, after a timeout or a second abort, until it is halted.
+        Seconds that a plan's cleanup has, after a timeout or a second abort, until it is halted;
+        and that devices have to come to rest after a plan that was told to end.
     lag_limit : float, optional
         Seconds for which a plan may block the event loop before that is logged.
+
+    Raises
+    ------
+    EngineBlockedError
+        If the event loop does not answer, as a plan blocks it.
+    RuntimeError
+        If it is made in the thread of its event loop.
+    TypeError
+        If `md` is no mapping that can be written to.
 
     Examples
     --------
@@ -99,24 +108,29 @@ class RunEngine(Desk):
         self._open_desk()
         self._worker = Worker(f"milonga-{name}", surroundings=thread_context)
         self._lease = lease_of(loop)
-        self._refuse_own_thread()
-        if thread_context is not nullcontext:
-            self._lease.surround(thread_context)
         self._finalizer = weakref.finalize(self, _release_later, self._lease)
         self._finalizer.atexit = False  # plans are still to be cleaned up then
         self._blocks = during_task
         before = bluesky_engine.get_bluesky_event_loop()
-        super().__init__(
-            _own(md),
-            loop=self._lease.loop,
-            preprocessors=preprocessors,
-            context_managers=[],
-            md_validator=md_validator,
-            md_normalizer=md_normalizer,
-            scan_id_source=scan_id_source,
-            during_task=during_task or DuringTask(),
-            call_returns_result=call_returns_result,
-        )
+        try:
+            self._lease.check_answers()  # bluesky's engine would wait for it for ever
+            if thread_context is not nullcontext:
+                self._lease.surround(thread_context)
+            super().__init__(
+                _own(md),
+                loop=self._lease.loop,
+                preprocessors=preprocessors,
+                context_managers=[],
+                md_validator=md_validator,
+                md_normalizer=md_normalizer,
+                scan_id_source=scan_id_source,
+                during_task=during_task or DuringTask(),
+                call_returns_result=call_returns_result,
+            )
+        except BaseException:
+            self._finalizer.detach()
+            self._lease.release()
+            raise
         if loop is not None and before is not None:
             # Devices connect in the global loop; an engine with its own must not take it away.
             bluesky_engine.set_bluesky_event_loop(before)
@@ -126,15 +140,6 @@ class RunEngine(Desk):
         self._set_the_stage()
         self._learn_commands()
         _engines.add(self)
-
-    def _refuse_own_thread(self) -> None:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if running is self._lease.loop:
-            self._lease.release()
-            raise RuntimeError("found an engine being made in the thread of its own event loop")
 
     # Giving it plans
 
@@ -287,6 +292,8 @@ def living_engines() -> list[RunEngine]:
 
 def _own(md: MutableMapping[str, Any] | None) -> Any:
     """Return metadata that the engine may write to."""
+    if md is not None and not isinstance(md, MutableMapping):
+        raise TypeError(f"md: found {md!r}, expected a mapping that can be written to")
     if md is not None and type(md) is not dict:
         return md
     own = dict(md or {})

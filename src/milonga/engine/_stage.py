@@ -12,7 +12,7 @@ from bluesky.log import ComposableLogAdapter
 from bluesky.run_engine import RunEngineResult
 from bluesky.utils import Msg, ensure_generator, normalize_subs_input, single_gen
 
-from milonga.engine._control import ControlStage, TransitionError
+from milonga.engine._control import TransitionError
 from milonga.engine._handle import PlanState, Verb
 from milonga.engine._interruptions import (
     PauseFailed,
@@ -22,6 +22,7 @@ from milonga.engine._interruptions import (
     PlanTimedOut,
 )
 from milonga.engine._play import TIMEOUT, Play
+from milonga.engine._tear_down import TearDownStage
 
 __all__ = ["Stage", "TransitionError"]
 
@@ -55,12 +56,13 @@ class _PauseSignal:
         """Nobody waits here."""
 
 
-class Stage(ControlStage):
+class Stage(TearDownStage):
     """Runs one plan at a time in the event loop."""
 
     def _set_the_stage(self) -> None:
         self._blocking_event = _PauseSignal(lambda: self.loop.call_soon(self._paused))  # type: ignore[assignment]
         self.log = _QuietLog(self.log.logger, {"RE": self})
+        self._shield_what_cannot_be_repeated()
 
     def _play_ended(self, play: Play) -> None:
         """Hear that the stage is free."""
@@ -76,7 +78,7 @@ class Stage(ControlStage):
             self._conclude(play, None, error)
             return
         if play.handle.timeout is not None:
-            play.timer = self.loop.call_later(play.handle.timeout, self._time_is_over, play)
+            play.timers.append(self.loop.call_later(play.handle.timeout, self._time_is_over, play))
         self._drive_task = self.loop.create_task(self._drive(play), name=play.handle.name)
 
     def _set_up(self, play: Play) -> None:
@@ -107,11 +109,16 @@ class Stage(ControlStage):
         error: BaseException | None = None
         try:
             value = await self._run()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as broken:
             _logger.debug("%r was broken off in its last step", play)
+            if self._exit_status == "fail":
+                error = _failure_behind(broken)
         except BaseException as reason:  # noqa: BLE001 - it is the outcome
             error = reason
-        await self._tidy()
+        try:
+            await self._tidy()
+        except asyncio.CancelledError:
+            _logger.warning("%r was broken off when its runs were closed", play)
         self._conclude(play, None if value is self.NO_PLAN_RETURN else value, error)
 
     def _started(self, play: Play) -> None:
@@ -129,29 +136,13 @@ class Stage(ControlStage):
     def _time_is_over(self, play: Play) -> None:
         self._end_on_loop(play.handle, Verb.ABORT, TIMEOUT, self.halt_after)
 
-    async def _tidy(self) -> None:
-        """Do what bluesky's engine leaves undone when its own clean-up is broken off."""
-        if self._state == "idle":
-            return
-        for key, run in tuple(self._run_bundlers.items()):
-            if run.run_is_open:
-                words = {"exit_status": self._exit_status, "reason": self._reason, "run_id": key}
-                try:
-                    await run.close_run(Msg("close_run", **words))
-                except Exception:
-                    _logger.exception("run %r could not be closed", key)
-        self._run_bundlers.clear()
-        if self._state == "suspending":
-            self._move_to("running")
-        self._move_to("idle")
-
     def _conclude(self, play: Play, value: object, error: BaseException | None) -> None:
         state, outcome = self._outcome(play, error)
         result = self._result(play, value, state, error)
         if isinstance(outcome, _INTERRUPTIONS):
             outcome.result = result
-        if play.timer is not None:
-            play.timer.cancel()
+        for timer in play.timers:
+            timer.cancel()
         for token in self._temp_callback_ids:
             self.unsubscribe(token)
         self._temp_callback_ids.clear()
@@ -205,6 +196,14 @@ class Stage(ControlStage):
 
 
 _INTERRUPTIONS = (PlanStopped, PlanAborted, PlanHalted, PauseFailed)
+
+
+def _failure_behind(broken: BaseException) -> BaseException:
+    """Return what a plan had failed with before its tear-down was broken off."""
+    behind = broken.__context__
+    while isinstance(behind, asyncio.CancelledError):
+        behind = behind.__context__
+    return behind or RuntimeError("the plan has failed, and its tear-down was broken off")
 
 
 def _as_generator(plan: Any) -> Any:

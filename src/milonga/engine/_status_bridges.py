@@ -6,7 +6,12 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from milonga.errors import InvalidState, UnknownStatusFailure
+from milonga.errors import (
+    InvalidState,
+    StatusTimeoutError,
+    UnknownStatusFailure,
+    WaitTimeoutError,
+)
 
 if TYPE_CHECKING:
     from milonga.engine._status import Status
@@ -178,7 +183,7 @@ def _report(status: "Status", error: BaseException | None) -> None:
 
 def _reportable(error: BaseException) -> BaseException:
     """Return the error, or a plain timeout for one that only a status itself may raise."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, (StatusTimeoutError, WaitTimeoutError)):
         plain = TimeoutError(str(error))
         plain.__cause__ = error
         return plain

@@ -43,7 +43,7 @@ def invoke(
     wait : bool, optional
         Whether to wait here.
     timeout : float, optional
-        Seconds after which the command counts as failed.
+        Seconds after which the command counts as failed, and is aborted at the child.
 
     Returns
     -------

@@ -6,7 +6,8 @@ A string command gets the text as it is; every other type is written as JSON: ``
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import TypeVar
 
 import tango
@@ -90,7 +91,7 @@ def to_device_data(
     command: str,
     info: tango.CommandInfo | None,
     argument: str | None,
-    known: Collection[str],
+    known: Mapping[str, tango.CommandInfo],
 ) -> tango.DeviceData:
     """Put an argument into Tango's form; saves the query that pytango makes at each call.
 
@@ -104,8 +105,8 @@ def to_device_data(
         What is known of the command.
     argument : str or None
         Its argument.
-    known : collection of str
-        Names of all commands that the device has.
+    known : mapping
+        All commands that the device has, by name.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def to_device_data(
         If the device has no such command, or it takes something else.
     """
     if info is None:
-        raise CommandRejected(f"{name} has no command {command}; it has {', '.join(sorted(known))}")
+        raise CommandRejected(f"{name} has no command {command}{_instead(command, known)}")
     type_name = str(info.in_type)
     try:
         value = parse_argument(type_name, argument)
@@ -124,6 +125,18 @@ def to_device_data(
     if type_name != "DevVoid":
         data.insert(info.in_type, value)
     return data
+
+
+def _instead(command: str, known: Mapping[str, tango.CommandInfo]) -> str:
+    """Say which command may be meant, and which the device has that are long-running, or else all.
+
+    Those that are can be told from queries by what they answer: a code and an id.
+    """
+    close = get_close_matches(command, known, 1)
+    meant = f" (perhaps {close[0]} is meant)" if close else ""
+    answer = tango.CmdArgType.DevVarLongStringArray
+    submitted = [name for name, info in known.items() if info.out_type == answer]
+    return f"{meant}; it has {', '.join(sorted(submitted or known))}"
 
 
 def _converter(type_name: str) -> Callable[[object], object] | None:

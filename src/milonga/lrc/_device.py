@@ -54,13 +54,20 @@ class LrcDevice:
         self._link.lrc.connect()
 
     def start(
-        self, command: str, argument: str | None = None, on_update: OnUpdate | None = None
+        self,
+        command: str,
+        argument: str | None = None,
+        on_update: OnUpdate | None = None,
+        *,
+        signs: bool = False,
     ) -> Invocation:
         """Send a command and return at once, from any thread.
 
-        A command that the device does not take is told to `on_update` as REJECTED or FAILED.
+        A command that the device does not take is told to `on_update` as REJECTED or FAILED; with
+        `signs`, it is told signs of life and answers to aborts as well.
         """
         invocation = Invocation(self._link.lrc, command, argument, on_update)
+        invocation.signs = signs
         self._link.lrc.submit(invocation)
         return invocation
 

@@ -1,4 +1,4 @@
-"""When the work of a command is over at a device that only tells its state."""
+"""What a device looks like when the work of a command is over."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ __all__ = ["Expectation"]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """When the work of a command is over at a device that only tells its state.
+    """What a device looks like when the work of a command is over.
+
+    At a device with long-running commands, this and the result of the command must agree.
 
     Parameters
     ----------
@@ -20,7 +22,7 @@ class Expectation:
         Values with which it has failed. One that the attribute had before the command counts
         only once it has been left, so that a device can be brought out of FAULT.
     timeout : float
-        Seconds from the call to the value.
+        Seconds from the call to the value; from the result, at a device that gives one.
 
     Raises
     ------

@@ -17,9 +17,10 @@ from milonga.lrc._expectation import Expectation
 from milonga.lrc._foreign_command import ForeignCommand
 from milonga.lrc._invocation import Invocation
 from milonga.lrc._lane import Lane
-from milonga.lrc._reply import describe
+from milonga.lrc._reply import answer_of
 from milonga.lrc._state_wait import StateWait
 from milonga.lrc._wire import new_command_id
+from milonga.tracking import AbortAnswer
 
 if TYPE_CHECKING:
     from milonga.lrc._link import Link
@@ -41,6 +42,12 @@ class ForeignCalls:
     LOST_AFTER = 10.0
     """Seconds without any answer after which the device's commands are given up."""
 
+    ABORT_PATIENCE = 2.5
+    """Seconds that a device has to answer the wish to end a command."""
+
+    LOOK_WAIT = 0.3
+    """Seconds that a last look takes at the most."""
+
     CHECK_PERIOD = 1.0
     """Seconds between checks for that."""
 
@@ -48,6 +55,7 @@ class ForeignCalls:
         self._link = link
         self.name = link.name
         self.lane = Lane(f"milonga-plain {link.name}")
+        self.urgent_lane = Lane(f"milonga-urgent {link.name}")
         self._lock = threading.Lock()
         self._outstanding: dict[Invocation, ForeignCommand] = {}
         self._last_heard = 0.0
@@ -63,8 +71,11 @@ class ForeignCalls:
         *,
         skip_when_reached: bool = False,
         period: float = 0.5,
+        urgent: bool = False,
     ) -> None:
         """Send a command; may wait for the network. What follows is told to the invocation."""
+        if invocation.withdrawn():
+            return
         command = invocation.command
         try:
             self._link.connect()
@@ -73,7 +84,7 @@ class ForeignCalls:
                 command,
                 self._link.command(command),
                 invocation.argument,
-                self._link.commands(),
+                self._link.described_commands(),
             )
         except Unreachable as error:
             text = f"{self.name}: {error}"
@@ -91,11 +102,23 @@ class ForeignCalls:
                 return
             timeout = expectation.timeout
             wait = StateWait(self._link, expectation, period, skip=skip_when_reached)
-        self._begin(invocation, ForeignCommand(self._link, invocation, data, timeout, wait))
+        lane = self.urgent_lane if urgent else self.lane
+        self._begin(invocation, ForeignCommand(self._link, invocation, data, timeout, lane, wait))
 
     def abort(self, invocation: Invocation) -> None:
-        """Ask the device to end a command. Returns at once."""
-        self._link.network.run(lambda: self._abort(invocation))
+        """Ask the device to end a command, once it is being sent. Returns at once."""
+        self._link.answer_due(invocation, self.ABORT_PATIENCE)
+        if invocation.command_id is not None:
+            self._link.network.run_abort(lambda: self._abort(invocation))
+
+    def look(self, invocation: Invocation) -> None:
+        """Look at what is watched now; a command that has returned nothing is not looked at."""
+        self._link.watches.look_soon()
+        self._link.network.call_later(self.LOOK_WAIT, invocation.looked)
+
+    def abort_grace(self) -> float:
+        """Return how many seconds longer the device may take to end what it was asked to end."""
+        return 0.0
 
     def forget(self, invocation: Invocation) -> None:
         """Stop following a command."""
@@ -109,10 +132,30 @@ class ForeignCalls:
         """Take note that the device has answered."""
         self._last_heard = time.monotonic()
         self._reason = ""
+        with self._lock:
+            outstanding = list(self._outstanding)
+        for invocation in outstanding:
+            invocation.is_alive()
 
     def silent(self, reason: str) -> None:
         """Take note why the device does not answer."""
         self._reason = reason
+
+    def outstanding(self) -> list[Invocation]:
+        """Return the commands that are on their way."""
+        with self._lock:
+            return list(self._outstanding)
+
+    def close(self) -> None:
+        """Make no further call. Returns at once."""
+        self.lane.close()
+        self.urgent_lane.close()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the calls under way, as long at the most; tell whether they have ended."""
+        end = time.monotonic() + timeout
+        lanes = (self.lane, self.urgent_lane)
+        return all(lane.join(max(0.0, end - time.monotonic())) for lane in lanes)
 
     def statistics(self) -> dict[str, int]:
         """Return how many commands are on their way, wait for their turn, and were lost."""
@@ -164,27 +207,37 @@ class ForeignCalls:
         with self._lock:
             work = self._outstanding.get(invocation)
         if work is None or invocation.is_done:
+            invocation.abort_answered(AbortAnswer.ACK, "it had ended")
             return
         if work.withdraw():
             text = f"{self.name}: {invocation.command} was aborted before it was sent"
             invocation.update(TaskStatus.ABORTED, result=(ResultCode.ABORTED, text))
+            invocation.abort_answered(AbortAnswer.ACK, "it was not sent")
             return
-        status, code, text = self._send_abort(invocation.command)
+        answer, text = self._send_abort(invocation.command)
+        worked = answer is AbortAnswer.ACK
+        status = TaskStatus.ABORTED if worked else TaskStatus.FAILED
+        code = ResultCode.ABORTED if worked else ResultCode.FAILED
+        # the end first: it says more than that the abort was refused
         invocation.update(status, result=(code, f"{self.name}: {invocation.command} {text}"))
+        invocation.abort_answered(answer, text)
 
-    def _send_abort(self, command: str) -> tuple[TaskStatus, ResultCode, str]:
+    def _send_abort(self, command: str) -> tuple[AbortAnswer, str]:
         """Send the command that ends what the device does; return what came of it."""
-        failed = (TaskStatus.FAILED, ResultCode.FAILED)
         ender = next((name for name in _ENDERS if self._is_ender(name)), None)
         if ender is None or command in _ENDERS:
             why = "it ends others" if ender else "the device has neither Abort nor Stop"
-            return (*failed, f"cannot be aborted: {why}; it is not followed any more")
+            text = f"cannot be aborted: {why}; it is not followed any more"
+            return AbortAnswer.REFUSED, text
         try:
             self._link.connect().command_inout(ender)
-        except (tango.DevFailed, Unreachable) as error:
-            why = describe(error) if isinstance(error, tango.DevFailed) else str(error)
-            return (*failed, f"could not be aborted: the device did not take {ender}: {why}")
-        return TaskStatus.ABORTED, ResultCode.ABORTED, f"was aborted: the device took {ender}"
+        except tango.DevFailed as error:
+            answer, why = answer_of(error)
+        except Unreachable as error:
+            answer, why = AbortAnswer.UNREACHABLE, str(error)
+        else:
+            return AbortAnswer.ACK, f"was aborted: the device took {ender}"
+        return answer, f"could not be aborted: the device did not take {ender}: {why}"
 
     def _has(self, attribute: str) -> bool:
         return attribute.casefold() in {name.casefold() for name in self._link.attributes()}

@@ -9,6 +9,7 @@ import tango
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.errors import Unreachable
 from milonga.lrc._invocation import Invocation
+from milonga.lrc._lane import Lane
 from milonga.lrc._reply import code_and_text, describe, is_not_allowed, is_unreachable
 from milonga.lrc._state_wait import StateWait
 from milonga.lrc._values import plain_value
@@ -49,6 +50,8 @@ class ForeignCommand:
         The argument.
     timeout : float
         Seconds that all of it may take, with the time that the call waits for its turn.
+    lane : Lane
+        Where it waits for its turn.
     wait : StateWait, optional
         What follows when the command has returned.
     """
@@ -59,6 +62,7 @@ class ForeignCommand:
         invocation: Invocation,
         data: tango.DeviceData,
         timeout: float,
+        lane: Lane,
         wait: StateWait | None = None,
     ) -> None:
         self._link = link
@@ -66,6 +70,7 @@ class ForeignCommand:
         self._data = data
         self._timeout = timeout
         self._end = time.monotonic() + timeout
+        self._lane = lane
         self._wait = wait
         self._lock = threading.Lock()
         self._begun = False
@@ -79,7 +84,7 @@ class ForeignCommand:
         self._deadline = self._link.network.call_later(
             self._end - time.monotonic(), self._reach_deadline
         )
-        if not self._link.foreign.lane.add(self._run):
+        if not self._lane.add(self._run):
             self._withdrawn = True
             text = "too many commands wait for their turn at the device"
             self._finish(TaskStatus.REJECTED, ResultCode.REJECTED, f"was not sent: {text}")
@@ -131,7 +136,7 @@ class ForeignCommand:
         self._sent.set()
         self._invocation.update(TaskStatus.IN_PROGRESS)
         pause = _FIRST_PAUSE
-        while not self._link.foreign.lane.wait_closed(pause):
+        while not self._lane.wait_closed(pause):
             try:
                 return proxy.command_inout_reply(request)
             except tango.AsynReplyNotArrived:

@@ -1,13 +1,16 @@
-"""A queue of calls to one device, made one after the other on a thread of its own.
+"""A queue of calls, made one after the other on a thread of their own.
 
-Such calls may take minutes, so they must not occupy a pool that everybody shares; and a device
-serves one call at a time, so that a second thread would only wait for the first.
+Calls to a device that knows no protocol may take minutes, so they must not occupy a pool that
+everybody shares; and a device serves one call at a time, so that a second thread would only wait
+for the first. The same holds for methods that are steps of a device's commands.
 """
 
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 
 import tango
 
@@ -19,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Lane:
     """Runs calls in turn; its thread lives only as long as there are any. Safe across threads.
 
-    The thread is a daemon: a device that hangs must not hold up the end of the process. What it
+    The thread is a daemon: a call that hangs must not hold up the end of the process. What it
     runs looks whether the lane is closed while it waits.
 
     Parameters
@@ -44,7 +47,8 @@ class Lane:
         with self._lock:
             if self._closed.is_set() or len(self._calls) >= self.MAX_WAITING:
                 return False
-            self._calls.append(call)
+            # in the context of who asks, so that logs and traces know what the call belongs to
+            self._calls.append(partial(copy_context().run, call))
             if self._running:
                 return True
             self._running = True
@@ -80,7 +84,7 @@ class Lane:
                 try:
                     call()
                 except Exception:  # noqa: BLE001 - the next call must not suffer
-                    _log.exception("a call to another device failed in an unexpected way")
+                    _log.exception("%s: a call failed in an unexpected way", self._name)
 
     def _next(self) -> Callable[[], None] | None:
         with self._lock:

@@ -4,19 +4,25 @@ There is one link per device and process. On it ride the long-running commands (
 of devices that have none (`foreign`), and the attributes that somebody watches (`watches`).
 """
 
+import logging
 import math
 import threading
+from collections.abc import Mapping
 
 import tango
 
 from milonga.errors import Unreachable
 from milonga.lrc._foreign import ForeignCalls
+from milonga.lrc._invocation import Invocation
 from milonga.lrc._network import Network
 from milonga.lrc._reply import describe
 from milonga.lrc._traffic import LrcTraffic
 from milonga.lrc._watching import Watches
+from milonga.tracking import AbortAnswer
 
 __all__ = ["Link"]
+
+_log = logging.getLogger(__name__)
 
 
 class Link:
@@ -47,6 +53,8 @@ class Link:
         self._attributes: frozenset[str] = frozenset()
         self._labels: dict[str, tuple[str, ...]] = {}
         self._closed = False
+        self.start_known = ""
+        """Since when the device's server runs, as it was at the last connection; may be unknown."""
         self.lrc = LrcTraffic(self)
         self.foreign = ForeignCalls(self)
         self.watches = Watches(self)
@@ -102,6 +110,13 @@ class Link:
         """Return the proxy; None before the first connection."""
         return self._proxy
 
+    def answer_due(self, invocation: Invocation, seconds: float, asked: str = "") -> None:
+        """Tell a command that an abort was not answered, unless it is answered within `seconds`."""
+        text = f"no answer{asked} within {seconds:g} s"
+        self.network.call_later(
+            seconds, lambda: invocation.abort_answered(AbortAnswer.NO_ANSWER, text)
+        )
+
     def fresh_proxy(self) -> tango.DeviceProxy:
         """Return a proxy whose reads come from the device, never from Tango's polling buffer."""
         with self._connecting:
@@ -120,6 +135,10 @@ class Link:
     def commands(self) -> frozenset[str]:
         """Return the names of the device's commands; empty before the first connection."""
         return frozenset(self._commands)
+
+    def described_commands(self) -> Mapping[str, tango.CommandInfo]:
+        """Return what is known of all commands, by name; empty before the first connection."""
+        return self._commands
 
     def attributes(self) -> frozenset[str]:
         """Return the names of the device's attributes; empty before the first connection."""
@@ -146,7 +165,7 @@ class Link:
         """Let nothing new be connected or subscribed. Returns at once."""
         self._closed = True
         self.watches.close()
-        self.foreign.lane.close()
+        self.foreign.close()
 
     def close(self, timeout: float = CLOSE_WAIT) -> None:
         """End the subscriptions, for good. Not to be called from an event callback.
@@ -158,7 +177,7 @@ class Link:
             take nine; it subscribes to nothing any more when it comes.
         """
         self.prepare_close()
-        if not self.foreign.lane.join(max(0.0, timeout)):
+        if not self.foreign.join(max(0.0, timeout)):
             self.network.abandon(math.inf)
         if self._connecting.acquire(timeout=max(0.0, timeout)):
             try:
@@ -177,7 +196,25 @@ class Link:
         self._commands = {info.cmd_name: info for info in proxy.command_list_query()}
         self._attributes = frozenset(proxy.get_attribute_list())
         self._labels.clear()
+        self.start_known = self._start_of(proxy)
         return proxy
+
+    def read_start(self) -> str:
+        """Return since when the device's server runs now; empty if that cannot be known."""
+        proxy = self._proxy
+        return self._start_of(proxy) if proxy is not None else ""
+
+    def _start_of(self, proxy: tango.DeviceProxy) -> str:
+        """Ask the device, or else the Tango database, which knows the last start of each server."""
+        try:
+            if "startedAt" in self._attributes:
+                return str(proxy.read_attribute("startedAt").value)
+            if proxy.is_dbase_used():
+                database = proxy.get_device_db()
+                return str(database.get_device_info(self.name).started_date)
+        except (tango.DevFailed, AttributeError):
+            _log.debug("%s: the start of its server is not known", self.name)
+        return ""
 
     def _end_subscriptions(self) -> None:
         self.lrc.unsubscribe()

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tango
@@ -96,7 +98,15 @@ class Network:
         Future or None
             Its end; None if the process is shutting down, and it is not run.
         """
-        name, size = ("milonga-look", MAX_LOOKERS) if in_background else _CALLERS
+        if in_background:
+            return self._run(function, *_LOOKERS)
+        return self._run(_in_this_context(function), *_CALLERS)
+
+    def run_abort(self, function: Callable[[], None]) -> "Future[None] | None":
+        """Run `function`, which asks a device to end something; calls that hang hold it up not."""
+        return self._run(_in_this_context(function), *_ABORTERS)
+
+    def _run(self, function: Callable[[], None], name: str, size: int) -> "Future[None] | None":
         with self._lock:
             if self._closed:
                 return None
@@ -150,6 +160,8 @@ class Network:
 
 
 _CALLERS = ("milonga-call", MAX_CALLERS)
+_LOOKERS = ("milonga-look", MAX_LOOKERS)
+_ABORTERS = ("milonga-abort", MAX_CALLERS)
 
 _network = Network()
 atexit.register(_network.close)
@@ -158,6 +170,11 @@ atexit.register(_network.close)
 def network() -> Network:
     """Return the network of this process."""
     return _network
+
+
+def _in_this_context(function: Callable[[], None]) -> Callable[[], None]:
+    """Have logs and traces know what the call belongs to."""
+    return partial(copy_context().run, function)
 
 
 def _enter_omni_thread() -> None:

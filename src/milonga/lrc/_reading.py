@@ -5,6 +5,7 @@ comes from somebody else's device and may arrive on the event thread.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ class CommandNews:
     status: TaskStatus | None = None
     progress: object = None
     result: object = None
+    extend: float = 0.0
+    """Seconds more than allowed that the command has asked for so far, in all."""
 
 
 def read_event(value: Sequence[str]) -> Iterator[CommandNews]:
@@ -44,7 +47,11 @@ def read_event(value: Sequence[str]) -> Iterator[CommandNews]:
     news = _object(value[1])
     if news is not None:
         yield CommandNews(
-            value[0], _status(news.get("status")), news.get("progress"), news.get("result")
+            value[0],
+            _status(news.get("status")),
+            news.get("progress"),
+            news.get("result"),
+            _seconds(news.get("extend")),
         )
 
 
@@ -63,7 +70,8 @@ def read_table(entries: Sequence[str], status: TaskStatus) -> Iterator[CommandNe
     for entry in entries:
         news = _object(entry)
         if news is not None and isinstance(uid := news.get("uid"), str):
-            yield CommandNews(uid, status, news.get("progress"))
+            extend = _seconds(news.get("extend"))
+            yield CommandNews(uid, status, news.get("progress"), extend=extend)
 
 
 def read_legacy_status(value: Sequence[str]) -> Iterator[CommandNews]:
@@ -102,6 +110,12 @@ def _object(text: str) -> dict[str, object] | None:
     except (ValueError, RecursionError, TypeError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if 0 < value < math.inf else 0.0
 
 
 def _status(value: object) -> TaskStatus | None:

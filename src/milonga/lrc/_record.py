@@ -15,6 +15,7 @@ class Origin:
     host: str | None = None
     pid: int | None = None
     transaction_id: str | None = None
+    timeout: float | None = None
 
     def entry(self) -> dict[str, object]:
         """Return what the tables show of it; beside the protocol's keys, which nobody minds."""
@@ -23,6 +24,8 @@ class Origin:
             entry["client"] = {"host": self.host, "pid": self.pid}
         if self.transaction_id is not None:
             entry["transaction_id"] = self.transaction_id
+        if self.timeout is not None:
+            entry["timeout"] = self.timeout
         return entry
 
 
@@ -40,6 +43,8 @@ class CommandRecord:
     submitted_time: str = field(default_factory=now)
     status: TaskStatus = TaskStatus.STAGING
     progress: int | str | None = None
+    extended: float = 0.0
+    """Seconds more than allowed that the command has asked for, in all."""
     result: object = None
     started_time: str | None = None
     finished_time: str | None = None
@@ -69,6 +74,8 @@ class CommandRecord:
         entry = self._head() | {"started_time": self.started_time}
         if self.progress is not None:
             entry["progress"] = self.progress
+        if self.extended:
+            entry["extend"] = self.extended
         return to_json(entry | self.origin.entry())
 
     def finished_entry(self) -> str:

@@ -1,106 +1,39 @@
 """The serving side of the protocol: accepts commands, runs them in turn, aborts them.
 
-One command runs at a time, first in first out; Abort overtakes. What a command does is a `Job`'s
-business: it starts on the device's scheduler, returns at once, and reports from any thread.
+One command runs at a time, first in first out; Abort and safety commands overtake. What a command
+does is a `Job`'s business: it starts on the device's scheduler, returns at once, and reports from
+any thread.
 """
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
+from milonga.lrc._abort_lane import AbortLane
+from milonga.lrc._ending import (
+    ABORTED,
+    BEING_ABORTED,
+    SHUT,
+    End,
+    UnderWay,
+    refusal_of,
+    result_of,
+)
+from milonga.lrc._job import Job, Reply
+from milonga.lrc._overtaking import Overtakers, remarked
 from milonga.lrc._publisher import Publisher
-from milonga.lrc._record import Origin
+from milonga.lrc._record import CommandRecord
+from milonga.lrc._safety_lane import SafetyLane
+from milonga.lrc._scheduler import Timer
 from milonga.lrc._table import CommandTable
-from milonga.lrc._wire import command_name, legal_text
+from milonga.lrc._wire import legal_text
 
-__all__ = ["CommandServer", "Job", "Reply", "Reporter"]
+__all__ = ["CommandServer"]
 
 _log = logging.getLogger(__name__)
-
-Reply = tuple[ResultCode, str]
-"""What the caller of a command gets: code, and command id or reason."""
-
-_ABORTED = (ResultCode.ABORTED, "Command has been aborted")
-_BEING_ABORTED = "Queue is being aborted"
-_DEFAULT_RESULTS: dict[TaskStatus, Reply] = {
-    TaskStatus.ABORTED: _ABORTED,
-    TaskStatus.FAILED: (ResultCode.FAILED, "Command failed without a message"),
-    TaskStatus.REJECTED: (ResultCode.REJECTED, "Command was rejected without a message"),
-}
-
-
-class Reporter(Protocol):
-    """How a job tells what becomes of it. Callable from any thread; never raises."""
-
-    def __call__(
-        self,
-        *,
-        status: TaskStatus | None = None,
-        progress: object = None,
-        result: object = None,
-    ) -> None:
-        """Report any of the three."""
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_submitted(uid: str) -> None:
-    pass
-
-
-def _nothing_ended(status: TaskStatus, result: object) -> None:
-    pass
-
-
-@dataclass(slots=True)
-class Job:
-    """One command to be run.
-
-    Parameters
-    ----------
-    name : str
-        The command's name.
-    start : callable
-        Begins the work and returns at once; gets a `Reporter`.
-    abort : callable
-        Asks running work to end; it then reports ABORTED.
-    is_allowed : callable, optional
-        Asked when the command leaves the queue; a false answer rejects it.
-    on_accepted, on_started : callable
-        Called before the command is queued and when it starts. `on_accepted` may raise to refuse.
-    on_submitted : callable
-        Called with the command's id before it is queued.
-    on_ended : callable
-        Called with status and result when the command ends, before clients are told.
-    origin : Origin, optional
-        Who called the command.
-    """
-
-    name: str
-    start: Callable[[Reporter], None]
-    abort: Callable[[], None] = _nothing
-    is_allowed: Callable[[], bool] | None = None
-    on_accepted: Callable[[], None] = _nothing
-    on_submitted: Callable[[str], None] = _nothing_submitted
-    on_started: Callable[[], None] = _nothing
-    on_ended: Callable[[TaskStatus, object], None] = _nothing_ended
-    origin: Origin | None = None
-
-
-@dataclass(slots=True)
-class _AbortUnderWay:
-    """An abort, with everybody who asked for it."""
-
-    uids: list[str] = field(default_factory=list)
-    result: Reply | None = None
-    jobs: list[Job] = field(default_factory=list)
 
 
 class CommandServer:
@@ -114,8 +47,12 @@ class CommandServer:
         Where news go.
     call_soon : callable
         Runs a function on the thread that starts and ends commands.
+    call_later : callable
+        The same, after a delay in seconds: ``call_later(delay, function)``.
     max_queued : int
         How many commands may wait while one runs.
+    abort_timeout : float
+        Seconds after which an Abort is over, and what runs with it.
     """
 
     def __init__(
@@ -123,7 +60,9 @@ class CommandServer:
         table: CommandTable,
         publisher: Publisher,
         call_soon: Callable[[Callable[[], None]], None],
+        call_later: Callable[[float, Callable[[], None]], Timer],
         max_queued: int = 32,
+        abort_timeout: float = 4.5,
     ) -> None:
         self._table = table
         self._publisher = publisher
@@ -133,38 +72,109 @@ class CommandServer:
         # A change and its place among the pushes are one, or a status would overtake its result.
         self._order = threading.Lock()
         self._waiting: deque[tuple[str, Job]] = deque()
+        self._readmitted: set[str] = set()
         self._reserved = 0
         self._current: tuple[str, Job] | None = None
         self._starting = False
-        self._abort: _AbortUnderWay | None = None
+        self._overtakers = Overtakers()
+        self._safety = SafetyLane(self, self._overtakers)
+        self._aborts = AbortLane(self, call_later, abort_timeout)
+        self._late_ends = 0
+        self._held = False
         self._closed = False
+        self._ending = 0
+        self._quieter = threading.Condition(self._lock)
+
+    def hold(self) -> None:
+        """Start nothing until `release`; what is submitted waits."""
+        with self._lock:
+            self._held = True
+
+    def release(self) -> None:
+        """Start what waits."""
+        with self._lock:
+            self._held = False
+        self._wake()
+
+    def restore(self, records: Sequence[CommandRecord]) -> None:
+        """Show commands that had ended before a restart, oldest first."""
+        with self._order:
+            self._publisher.add(self._table.restore(records))
+        self._publisher.flush()
+
+    def readmit(self, uid: str, job: Job, submitted_time: str) -> bool:
+        """Queue a command that was accepted before a restart, under the id that it has.
+
+        It goes before those that were accepted since.
+
+        Parameters
+        ----------
+        uid : str
+            The command's id.
+        job : Job
+            What is left to do.
+        submitted_time : str
+            When it was accepted, as the wire has it.
+
+        Returns
+        -------
+        bool
+            Whether it is queued; not if a command of this id is known here already.
+        """
+        if self.knows(uid):
+            return False
+        self._open(job, job.on_submitted, uid=uid, submitted_time=submitted_time)
+        self._tell(uid, None, status=TaskStatus.QUEUED)
+        with self._lock:
+            earlier = sum(waiting in self._readmitted for waiting, _ in self._waiting)
+            self._readmitted.add(uid)
+            self._waiting.insert(earlier, (uid, job))
+        self._wake()
+        return True
+
+    def knows(self, uid: str) -> bool:
+        """Tell whether a command of this id was accepted here, and is not forgotten."""
+        return self._table.status_of(uid) is not TaskStatus.NOT_FOUND
+
+    def status_of(self, uid: str) -> TaskStatus:
+        """Return the status of a command; NOT_FOUND for one that is not remembered.
+
+        One that is not known while commands are held may still come back, which is no loss.
+        """
+        status = self._table.status_of(uid)
+        with self._lock:
+            may_come = self._held and status is TaskStatus.NOT_FOUND
+        return TaskStatus.STAGING if may_come else status
 
     def submit(self, job: Job) -> Reply:
-        """Queue a command.
+        """Queue a command; a safety command starts at once.
 
         Returns
         -------
         tuple of ResultCode and str
-            QUEUED and the command id, or REJECTED and the reason.
+            QUEUED and the command id, or REJECTED and the reason; STARTED and the id for a safety
+            command, or for a call that joins one.
 
         Raises
         ------
         Exception
             What ``job.on_accepted`` raises; the command is then forgotten.
         """
+        if job.safety:
+            return self._safety.overtake(job)
         with self._lock:
             if self._closed:
-                return ResultCode.REJECTED, "The device is shutting down"
-            aborting = self._abort is not None
+                return SHUT
+            aborting = self._aborts.under_way is not None
             if not aborting:
                 if not self._has_room():
-                    return (
-                        ResultCode.REJECTED,
-                        f"Input queue supports a maximum of {self._max_queued} commands",
-                    )
+                    text = f"Input queue supports a maximum of {self._max_queued} commands"
+                    return ResultCode.REJECTED, text
                 self._reserved += 1
         if aborting:
-            return self._reject_while_aborting(job)
+            uid = self._open(job, lambda _uid: None)
+            self._tell(uid, None, status=TaskStatus.REJECTED, result=BEING_ABORTED)
+            return BEING_ABORTED
         try:
             job.on_accepted()
         except BaseException:
@@ -174,35 +184,20 @@ class CommandServer:
         return ResultCode.QUEUED, self._enqueue(job)
 
     def abort(self, job: Job) -> Reply:
-        """Abort everything: what waits ends at once, what runs is asked to.
+        """Abort everything but safety commands: what waits ends at once, what runs is asked to.
 
         `job` carries the abort on, for instance to child devices. An abort during another joins
-        it: both end together, with one result.
+        it: both end together, with one result, and `job` does nothing; its `joins` has the id of
+        the other.
+
+        What has not ended after the abort timeout counts as aborted, and the result says so.
 
         Returns
         -------
         tuple of ResultCode and str
             STARTED and the command id of the abort.
         """
-        job.on_accepted()
-        uid = self._open(job, job.on_submitted)
-        self._report(uid, job, status=TaskStatus.IN_PROGRESS)
-        with self._lock:
-            first = self._abort is None
-            if self._abort is None:
-                self._abort = _AbortUnderWay()
-            self._abort.uids.append(uid)
-            self._abort.jobs.append(job)
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            current = self._current
-        for waiting_uid, waiting_job in waiting:
-            self._report(waiting_uid, waiting_job, status=TaskStatus.ABORTED, result=_ABORTED)
-        if first:
-            if current is not None:
-                current[1].abort()
-            self._call_soon(partial(self._carry_abort_on, job))
-        return ResultCode.STARTED, uid
+        return self._aborts.abort(job)
 
     def abort_one(self, uid: str) -> Reply:
         """Abort one command and leave the others.
@@ -216,11 +211,11 @@ class CommandServer:
             waiting = next((entry for entry in self._waiting if entry[0] == uid), None)
             if waiting is not None:
                 self._waiting.remove(waiting)
-            current = self._current if self._current and self._current[0] == uid else None
+            running = self._running(uid)
         if waiting is not None:
-            self._report(*waiting, status=TaskStatus.ABORTED, result=_ABORTED)
-        elif current is not None:
-            current[1].abort()
+            self._report(*waiting, status=TaskStatus.ABORTED, result=ABORTED)
+        elif running is not None:
+            running.abort()
         else:
             status = self._table.status_of(uid)
             if status is TaskStatus.NOT_FOUND:
@@ -229,39 +224,75 @@ class CommandServer:
                 return ResultCode.REJECTED, f"Command {uid} cannot be aborted now"
         return ResultCode.OK, uid
 
-    def close(self, reason: str) -> None:
-        """End everything that has not ended, as ABORTED with `reason`; accept nothing more."""
+    def close(self, reason: str, patience: float = 0.0) -> None:
+        """End everything that has not ended, as ABORTED with `reason`; accept nothing more.
+
+        Parameters
+        ----------
+        reason : str
+            The message of what is ended here.
+        patience : float
+            Seconds that what runs has to end by itself once it is asked to, and seconds that
+            whoever has a word in a command's end has for it.
+        """
         with self._lock:
             self._closed = True
             unfinished = list(self._waiting)
             self._waiting.clear()
             if self._current is not None:
                 unfinished.insert(0, self._current)
-            abort = self._abort
+            unfinished += self._overtakers.members
+            abort = self._aborts.under_way
             if abort is not None:
-                unfinished += zip(abort.uids, abort.jobs, strict=True)
-        for uid, job in unfinished:
+                unfinished += abort.members
+        for _, job in unfinished:
             job.abort()
+        with self._quieter:
+            self._quieter.wait_for(lambda: self._current is None and not self._overtakers, patience)
+        for uid, job in unfinished:
             self._report(uid, job, status=TaskStatus.ABORTED, result=(ResultCode.ABORTED, reason))
+        with self._quieter:
+            self._quieter.wait_for(lambda: not self._ending, patience)
 
     def statistics(self) -> dict[str, int]:
-        """Return the table's and the publisher's figures."""
+        """Return the table's and the publisher's figures, and how many ends came too late."""
         publisher = {f"push_{key}": n for key, n in self._publisher.statistics().items()}
-        return self._table.statistics() | publisher
+        return self._table.statistics() | publisher | {"late_ends": self._late_ends}
 
     def _has_room(self) -> bool:
         here = len(self._waiting) + self._reserved + (self._current is not None)
         return here < self._max_queued + 1  # the one that runs does not count
 
-    def _reject_while_aborting(self, job: Job) -> Reply:
-        uid = self._open(job, _nothing_submitted)
-        result = (ResultCode.REJECTED, _BEING_ABORTED)
-        self._tell(uid, None, status=TaskStatus.REJECTED, result=result)
-        return result
+    def _running(self, uid: str) -> Job | None:
+        """Return a command that runs. To be called under the lock."""
+        if self._current is not None and self._current[0] == uid:
+            return self._current[1]
+        return self._overtakers.job(uid)
 
-    def _open(self, job: Job, on_submitted: Callable[[str], None]) -> str:
+    def _join(self, under_way: UnderWay, uid: str, job: Job) -> bool:
+        """Have a command end with another; tell whether that has not ended, or else it does now."""
+        with self._lock:
+            end = under_way.end
+            if end is None and self._closed:
+                end = (TaskStatus.ABORTED, ABORTED)
+            if end is None:
+                under_way.members.append((uid, job))
+        if end is not None:
+            self._report(uid, job, status=end[0], result=end[1])
+        return end is None
+
+    def _open(
+        self,
+        job: Job,
+        on_submitted: Callable[[str], None],
+        *,
+        uid: str | None = None,
+        submitted_time: str | None = None,
+    ) -> str:
         with self._order:
-            uid, pushes = self._table.open(job.name, job.origin)
+            uid, pushes = self._table.open(
+                job.name, job.origin, uid=uid, submitted_time=submitted_time
+            )
             self._publisher.add(pushes)
         on_submitted(uid)
         self._publisher.flush()
@@ -272,17 +303,18 @@ class CommandServer:
         self._tell(uid, None, status=TaskStatus.QUEUED)
         with self._lock:
             self._reserved -= 1
-            overtaken = self._abort is not None or self._closed
+            overtaken = self._aborts.under_way is not None or self._closed
             if not overtaken:
                 self._waiting.append((uid, job))
         if overtaken:
-            self._report(uid, job, status=TaskStatus.ABORTED, result=_ABORTED)
+            self._report(uid, job, status=TaskStatus.ABORTED, result=ABORTED)
         self._wake()
         return uid
 
     def _wake(self) -> None:
         with self._lock:
-            if self._starting or self._current is not None or not self._waiting:
+            idle = not (self._starting or self._held or self._current is not None)
+            if not (idle and self._waiting):
                 return
             self._starting = True
         self._call_soon(self._start_next)
@@ -290,27 +322,32 @@ class CommandServer:
     def _start_next(self) -> None:
         with self._lock:
             self._starting = False
-            if not self._waiting or self._closed:
+            if not self._waiting or self._closed or self._held or self._overtakers:
                 return
             self._current = uid, job = self._waiting.popleft()
-        refusal = _refusal(job)
+        refusal = refusal_of(job)
         if refusal is not None:
             self._report(uid, job, status=TaskStatus.REJECTED, result=refusal)
             return
+        begin = partial(self._begin, uid, job)
+        try:
+            job.before_start(uid, begin)
+        except Exception:  # noqa: BLE001 - what is beside the command must not keep it
+            _log.exception("what comes before the start of %s failed", uid)
+            begin()
+
+    def _begin(self, uid: str, job: Job) -> None:
+        with self._lock:
+            if job.has_begun or self._running(uid) is None:
+                return  # ended while it waited for its start
+            job.has_begun = True
         self._report(uid, job, status=TaskStatus.IN_PROGRESS)
         try:
             job.start(partial(self._report, uid, job))
         except Exception as error:  # noqa: BLE001 - anybody's code
             _log.exception("%s raised when it started", uid)
-            self._report(
-                uid,
-                job,
-                status=TaskStatus.FAILED,
-                result=(
-                    ResultCode.FAILED,
-                    f"Unhandled exception during execution: {legal_text(error)}",
-                ),
-            )
+            text = f"Unhandled exception during execution: {legal_text(error)}"
+            self._report(uid, job, status=TaskStatus.FAILED, result=(ResultCode.FAILED, text))
 
     def _report(
         self,
@@ -320,9 +357,46 @@ class CommandServer:
         status: TaskStatus | None = None,
         progress: object = None,
         result: object = None,
+        extend: float | None = None,
     ) -> None:
-        if self._tell(uid, job, status=status, progress=progress, result=result):
-            self._ended(uid)
+        if status is not None and is_final(status):
+            self._end(uid, job, status, result_of(uid, status, result))
+        else:
+            self._tell(uid, job, status=status, progress=progress, result=result, extend=extend)
+
+    def _end(self, uid: str, job: Job, status: TaskStatus, result: object) -> None:
+        """End a command, once whoever has a word in it is ready; the first end counts."""
+        with self._lock:
+            counts = self._takes_end(job)
+        if counts:
+            self._end_once(uid, job, status, result)
+        elif job.given_up:
+            _log.warning("%s has ended as %s after it had been given up", uid, status.name)
+
+    def _takes_end(self, job: Job) -> bool:
+        """Tell whether a job has not ended yet, which it then has. To be called under the lock."""
+        counts = not job.is_ending
+        job.is_ending = True
+        self._ending += counts
+        self._late_ends += job.given_up and not counts
+        return counts
+
+    def _end_once(self, uid: str, job: Job, status: TaskStatus, result: object) -> None:
+        result = remarked(job, status, result)
+        go_on = partial(self._end_now, uid, job, status, result)
+        try:
+            job.before_end(status, result, go_on)
+        except Exception:  # noqa: BLE001 - the command's end must reach its clients
+            _log.exception("what comes before the end of %s failed", uid)
+            go_on()
+
+    def _end_now(self, uid: str, job: Job, status: TaskStatus, result: object) -> None:
+        self._tell(uid, job, status=status, result=result)
+        with self._quieter:
+            self._ending -= 1
+            self._quieter.notify_all()
+        # even if the table took no note of it: the next command must start
+        self._ended(uid, job, (status, result))
 
     def _tell(
         self,
@@ -332,15 +406,13 @@ class CommandServer:
         status: TaskStatus | None = None,
         progress: object = None,
         result: object = None,
-    ) -> bool:
-        """Note a report and push what follows from it; tell whether the command ended by it."""
-        if status is not None and is_final(status) and result is None:
-            done = (ResultCode.OK, f"{command_name(uid)} command completed OK")
-            result = _DEFAULT_RESULTS.get(status, done)
+        extend: float | None = None,
+    ) -> None:
+        """Note a report and push what follows from it."""
         with self._order:
-            report = self._table.report(uid, status, progress, result)
+            report = self._table.report(uid, status, progress, result, extend)
             if report is None:
-                return False
+                return
             self._publisher.add(report.before)
         self._publisher.flush()
         if job is not None and (report.started or report.ended):
@@ -352,58 +424,14 @@ class CommandServer:
             except Exception:  # noqa: BLE001 - the command's end must reach its clients
                 _log.exception("an action of %s failed", uid)
         self._publisher.put(report.after)
-        return report.ended
 
-    def _ended(self, uid: str) -> None:
+    def _ended(self, uid: str, job: Job, end: End) -> None:
         with self._lock:
-            if self._current is not None and self._current[0] == uid:
+            if self._current is not None and self._current[1] is job:
                 self._current = None
-        self._finish_abort()
+            joined = self._overtakers.remove(uid, end)
+            self._quieter.notify_all()
+        for other_uid, other in joined:
+            self._report(other_uid, other, status=end[0], result=end[1])
+        self._aborts.finish()
         self._wake()
-
-    def _carry_abort_on(self, job: Job) -> None:
-        try:
-            job.start(self._abort_reported)
-        except Exception as error:  # noqa: BLE001 - anybody's code
-            _log.exception("%s could not be carried on", job.name)
-            self._abort_reported(
-                status=TaskStatus.COMPLETED, result=(ResultCode.FAILED, legal_text(error))
-            )
-
-    def _abort_reported(
-        self,
-        *,
-        status: TaskStatus | None = None,
-        progress: object = None,  # noqa: ARG002 - an abort shows no progress of its own
-        result: object = None,
-    ) -> None:
-        if status is None or not is_final(status):
-            return
-        if not isinstance(result, tuple):
-            result = _DEFAULT_RESULTS.get(status, (ResultCode.OK, "Abort completed OK"))
-        with self._lock:
-            if self._abort is not None and self._abort.result is None:
-                self._abort.result = result
-        self._finish_abort()
-
-    def _finish_abort(self) -> None:
-        with self._lock:
-            abort = self._abort
-            if abort is None or abort.result is None or self._current is not None:
-                return
-            self._abort = None
-        for uid, job in zip(abort.uids, abort.jobs, strict=True):
-            self._report(uid, job, status=TaskStatus.COMPLETED, result=abort.result)
-
-
-def _refusal(job: Job) -> Reply | None:
-    """Ask whether a command may still run; return its result if not."""
-    try:
-        if job.is_allowed is None or job.is_allowed():
-            return None
-    except Exception as error:  # noqa: BLE001 - a device's own code
-        return (
-            ResultCode.REJECTED,
-            f"Exception from 'is_cmd_allowed' method: {legal_text(error)}",
-        )
-    return ResultCode.NOT_ALLOWED, "Command is not allowed"

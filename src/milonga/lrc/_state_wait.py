@@ -75,6 +75,22 @@ class StateWait:
             return f"{self._expectation.attribute} is {self._before} already"
         return ""
 
+    @property
+    def found(self) -> str:
+        """What was found when the attribute was read last, for people."""
+        name = self._expectation.attribute
+        told = f"{name} is {self._value}" if self._value is not None else f"{name} was not read"
+        return self._problem or told
+
+    @property
+    def value(self) -> object:
+        """What was read last; None before that."""
+        return self._value
+
+    def was_before(self, value: object) -> None:
+        """Take note of a value from before the command."""
+        self._before = value
+
     def begin(self, finish: Finish) -> None:
         """Wait for the value, now that the command has returned. Returns at once."""
         self._finish = finish
@@ -137,7 +153,6 @@ class StateWait:
     def _miss(self) -> None:
         finish, wanted = self._finish, self._expectation
         if finish is not None:
-            found = self._problem or f"{wanted.attribute} is {self._value}"
             expected = " or ".join(wanted.reached)
-            text = f"is late: {found} after {wanted.timeout:g} s, expected {expected}"
+            text = f"is late: {self.found} after {wanted.timeout:g} s, expected {expected}"
             finish(TaskStatus.FAILED, ResultCode.FAILED, text)

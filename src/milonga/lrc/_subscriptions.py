@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tango
 
 from milonga.lrc._reply import describe
+from milonga.lrc._starting import wait_until_started
 
 __all__ = ["Subscriptions"]
 
@@ -24,13 +25,15 @@ class Subscriptions:
         attribute: str,
         listen: Callable[[tango.EventData], None],
     ) -> None:
-        """Subscribe to one attribute.
+        """Subscribe to one attribute; the first time, wait for a server that is starting.
 
         Raises
         ------
         tango.DevFailed
             If the attribute sends no events, or the device does not answer.
         """
+        if not self._ids:
+            wait_until_started(proxy)
         event_type = tango.EventType.CHANGE_EVENT
         self._ids.append((proxy, proxy.subscribe_event(attribute, event_type, listen)))
 

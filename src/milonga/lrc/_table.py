@@ -4,11 +4,13 @@ A report changes the table and yields the pushes that it causes, in the order th
 ska-tango-base see (lrc-protocol 3.4). Nothing here talks to Tango, and nothing calls anybody.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from milonga.control_model import TaskStatus, is_final
 from milonga.lrc._record import CommandRecord, Origin
@@ -65,7 +67,8 @@ class CommandTable:
     capacity : int
         How many commands the deprecated attributes list at the most.
     max_executing : int
-        How many commands run at the same time, Abort included.
+        How many commands run at the same time, Abort included; the attributes of those that run
+        list no more, and `lrcExecuting` one more, as in ska-tango-base.
     clock : callable
         Monotonic time source in seconds.
     is_watched : callable
@@ -95,9 +98,20 @@ class CommandTable:
         self._last_result: tuple[str, str] = ("", "")
         self._ignored = 0
 
-    def open(self, name: str, origin: Origin | None = None) -> tuple[str, list[Push]]:
-        """Take up a new command; return its id and what to push."""
-        record = CommandRecord(new_command_id(name), name, origin or Origin())
+    def open(
+        self,
+        name: str,
+        origin: Origin | None = None,
+        *,
+        uid: str | None = None,
+        submitted_time: str | None = None,
+    ) -> tuple[str, list[Push]]:
+        """Take up a command; return its id and what to push.
+
+        `uid` and `submitted_time` are those of a command that was accepted before a restart.
+        """
+        record = CommandRecord(uid or new_command_id(name), name, origin or Origin())
+        record.submitted_time = submitted_time or record.submitted_time
         with self._lock:
             self._waiting[record.uid] = record
             pushes = self._pushes(
@@ -107,6 +121,16 @@ class CommandTable:
             )
             pushes.append(self._event(record.uid, {"status": int(TaskStatus.STAGING)}))
         return record.uid, pushes
+
+    def restore(self, records: Sequence[CommandRecord]) -> list[Push]:
+        """Take up commands that had ended before a restart, oldest first; return what to push."""
+        with self._lock:
+            known = [record for record in records if record.uid not in self._ended]
+            earlier = OrderedDict((record.uid, record) for record in known)
+            self._ended = OrderedDict([*earlier.items(), *self._ended.items()])
+            entries = [*(record.finished_entry() for record in known), *self._finished]
+            self._finished = deque(entries, maxlen=FINISHED_KEPT)
+            return self._pushes("lrcFinished") if known else []
 
     def discard(self, uid: str) -> list[Push]:
         """Forget a command that was refused before it was queued; return what to push."""
@@ -126,12 +150,15 @@ class CommandTable:
         status: TaskStatus | None = None,
         progress: object = None,
         result: object = None,
+        extend: float | None = None,
     ) -> Report | None:
         """Note what is reported of a command; return what to push, None if nothing changed.
 
-        A command that has ended is not changed any more, and no status goes backwards.
+        A command that has ended is not changed any more, and no status goes backwards. What it
+        asks for by `extend` is added up, so that who hears of it twice, or not at all, is right.
         """
         progress = parse_progress(progress)
+        more = extend if extend is not None and 0 < extend < math.inf else 0.0
         with self._lock:
             record = self._waiting.get(uid) or self._running.get(uid)
             if record is None:
@@ -140,9 +167,9 @@ class CommandTable:
             if status is not None and not is_final(status) and _goes_back(record.status, status):
                 self._ignored += 1
                 status = None
-            if status is None and progress is None and result is None:
+            if status is None and progress is None and result is None and not more:
                 return None
-            return self._apply(record, status, progress, result)
+            return self._apply(record, status, progress, result, more)
 
     def status_of(self, uid: str) -> TaskStatus:
         """Return the status of a command; NOT_FOUND for one that is not remembered."""
@@ -174,7 +201,12 @@ class CommandTable:
             }
 
     def _apply(
-        self, record: CommandRecord, status: TaskStatus | None, progress: object, result: object
+        self,
+        record: CommandRecord,
+        status: TaskStatus | None,
+        progress: object,
+        result: object,
+        more: float,
     ) -> Report:
         before: list[Push] = []
         news: dict[str, object] = {}
@@ -187,6 +219,8 @@ class CommandTable:
             text, record.result = _expressible(result)
             news["result"] = record.result
             self._last_result = (record.uid, text)
+        if more:
+            record.extended = news["extend"] = record.extended + more
         started, ended = self._move(record, status, keep_progress=progress is not None)
         if result is not None:
             before.append(Push("longRunningCommandResult", self._last_result))
@@ -249,7 +283,16 @@ class CommandTable:
             if record.ended_at < oldest or len(ended) >= room:
                 break
             ended.append(record)
-        return [*reversed(ended), *self._running.values(), *self._waiting.values()]
+        listed = [*reversed(ended), *self._running.values(), *self._waiting.values()]
+        return listed[: self.capacity]
+
+    def _shown(self, number: int) -> list[CommandRecord]:
+        """Return the running commands that were the first to start.
+
+        There may be more, as any number of Aborts may join one, and an attribute that has more
+        values than places cannot be read at all.
+        """
+        return list(islice(self._running.values(), number))
 
     def _queue(self) -> tuple[str, ...]:
         return tuple(
@@ -260,7 +303,8 @@ class CommandTable:
 
     def _executing(self) -> tuple[str, ...]:
         return tuple(
-            self._entry(record, CommandRecord.executing_entry) for record in self._running.values()
+            self._entry(record, CommandRecord.executing_entry)
+            for record in self._shown(self.max_executing + 1)
         )
 
     def _entry(self, record: CommandRecord, make: Callable[[CommandRecord], str]) -> str:
@@ -280,12 +324,12 @@ class CommandTable:
         return tuple(text for record in self._listed() for text in (record.uid, record.status.name))
 
     def _in_progress(self) -> tuple[str, ...]:
-        return tuple(record.name for record in self._running.values())
+        return tuple(record.name for record in self._shown(self.max_executing))
 
     def _progresses(self) -> tuple[str, ...]:
         return tuple(
             text
-            for record in self._running.values()
+            for record in self._shown(self.max_executing)
             if record.progress is not None
             for text in (record.uid, str(record.progress))
         )

@@ -5,29 +5,41 @@ because a Tango subscriber is blind for up to ten seconds around a restart of th
 """
 
 import logging
+import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import tango
 
-from milonga.control_model import ResultCode, TaskStatus, is_final
+from milonga.control_model import ResultCode, TaskStatus
 from milonga.errors import CommandRejected, ProtocolError, Unreachable
+from milonga.lrc._abort_ladder import AbortLadder
 from milonga.lrc._arguments import to_device_data
 from milonga.lrc._invocation import Invocation
+from milonga.lrc._irregular import KINDS
+from milonga.lrc._looking import Looks
 from milonga.lrc._reading import (
     CommandNews,
     read_event,
-    read_finished,
     read_legacy_progress,
     read_legacy_result,
     read_legacy_status,
-    read_table,
 )
-from milonga.lrc._reply import describe, parse_reply
+from milonga.lrc._reply import (
+    describe,
+    parse_reply,
+    timed_out,
+    was_not_sent,
+)
+from milonga.lrc._requests import QUICK, SUBMIT, hands_time_on, timed_request
+from milonga.lrc._resuming import Resumption
 from milonga.lrc._subscriptions import Subscriptions
+from milonga.lrc._traces import Trace
 
 if TYPE_CHECKING:
     from milonga.lrc._link import Link
@@ -44,10 +56,6 @@ _V1_EVENTS: dict[str, Callable[[Sequence[str]], Iterator[CommandNews]]] = {
     "longRunningCommandProgress": read_legacy_progress,
     "longRunningCommandResult": read_legacy_result,
 }
-# In this order a command that moves on between two reads is still found.
-_V2_TABLES = ("lrcQueue", "lrcExecuting", "lrcFinished")
-
-
 _REPLY_TYPES = frozenset(
     {tango.CmdArgType.DevVarLongStringArray, tango.CmdArgType.DevVarStringArray}
 )
@@ -62,20 +70,20 @@ class LrcTraffic:
         The connection to the device.
     """
 
-    FIRST_LOOK = 0.2
-    """Seconds from a call to the first read that looks for it."""
+    ABORT_GRACE = 1.0
+    """Seconds longer that a device may take to end a command which has children of its own."""
 
-    LOOK_PERIOD = 1.0
-    """Seconds between reads while commands are on their way."""
-
-    LOST_AFTER = 10.0
-    """Seconds without any answer after which the device's commands are given up."""
-
-    MISSING_LIMIT = 2
-    """How many reads in a row must not find a command before it is asked for by id."""
+    RETRY = 0.1
+    """Seconds between two tries of a command that an abort may have refused."""
 
     EARLY_KEPT = 512
     """How many events are kept for commands whose id is not known yet."""
+
+    RECENT_SECONDS = 30.0
+    """Seconds for which the events of a command that is not followed any more are counted."""
+
+    RECENT_KEPT = 512
+    """How many such commands are kept at most; each has the whole tree that it was part of."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
@@ -87,9 +95,11 @@ class LrcTraffic:
         self._outstanding: dict[str, Invocation] = {}
         self._sending = 0
         self._early: deque[CommandNews] = deque(maxlen=self.EARLY_KEPT)
-        self._looking = False
-        self._silent_since: float | None = None
-        self._counts = {"events": 0, "event_errors": 0, "looks": 0, "found_by_look": 0, "lost": 0}
+        self._looks = Looks(link, self.outstanding, lambda: self._protocol)
+        self._recent: OrderedDict[str, tuple[float, Invocation]] = OrderedDict()
+        self._counts = dict.fromkeys(
+            ("events", "event_errors", *(f"events_{kind}" for kind in KINDS)), 0
+        )
 
     def submit(self, invocation: Invocation) -> None:
         """Send a command. Returns at once; what follows is told to the invocation."""
@@ -98,6 +108,8 @@ class LrcTraffic:
 
     def send(self, invocation: Invocation) -> None:
         """Send a command; may wait for the network. What follows is told to the invocation."""
+        if invocation.withdrawn():
+            return
         try:
             proxy = self.connect()
             data = self._argument(invocation)
@@ -113,26 +125,104 @@ class LrcTraffic:
             self._sending += 1
         try:
             invocation.sent_at = time.monotonic()
-            self._take_reply(invocation, parse_reply(self.name, invocation.command, proxy, data))
+            invocation.server_start = self._link.start_known
+            self._take_reply(invocation, self._call_patiently(invocation, proxy, data))
         except CommandRejected as error:
             invocation.refused(TaskStatus.REJECTED, ResultCode.REJECTED, str(error), error)
         except (Unreachable, ProtocolError) as error:
-            invocation.refused(TaskStatus.FAILED, ResultCode.FAILED, str(error), error)
+            if isinstance(error.__cause__, tango.DevFailed) and timed_out(error.__cause__):
+                self._search(invocation, error)
+            else:
+                invocation.refused(TaskStatus.FAILED, ResultCode.FAILED, str(error), error)
         finally:
             with self._lock:
                 self._sending -= 1
                 if not self._sending:
                     self._early.clear()
 
+    def _call_patiently(
+        self, invocation: Invocation, proxy: tango.DeviceProxy, data: tango.DeviceData
+    ) -> str:
+        """Call the command; again, if what refuses it may be an abort that is about to be over."""
+        while True:
+            try:
+                return self._call(invocation, proxy, data)
+            except CommandRejected:
+                if time.monotonic() >= invocation.patient_until:
+                    raise
+            time.sleep(self.RETRY)
+
+    def _call(
+        self, invocation: Invocation, proxy: tango.DeviceProxy, data: tango.DeviceData
+    ) -> str:
+        """Call the command; a second time if it was not sent because the first connection failed.
+
+        Tango does not try a connection again within a second after it has failed, although the
+        device may be there by then.
+        """
+        by = SUBMIT if hands_time_on(self._link, invocation) else ""
+        began = time.monotonic()
+        try:
+            return parse_reply(self.name, invocation.command, proxy, data, by)
+        except Unreachable as error:
+            cause = error.__cause__
+            quick = time.monotonic() - began < QUICK
+            if not (quick and isinstance(cause, tango.DevFailed) and was_not_sent(cause)):
+                raise
+        try:
+            anew = tango.DeviceProxy(self._link.trl)
+        except tango.DevFailed as error:
+            raise Unreachable(f"{self.name}/{invocation.command}: {describe(error)}") from error
+        anew.set_timeout_millis(round(self._link.CALL_TIMEOUT * 1000))
+        return parse_reply(self.name, invocation.command, anew, data, by)
+
+    def _search(self, invocation: Invocation, error: Exception) -> None:
+        """Look at the device for a command whose call it has not answered in time."""
+        sent = timedelta(seconds=time.monotonic() - invocation.sent_at)
+        trace = Trace(invocation.command, datetime.now(UTC) - sent, os.getpid())
+        why = f"it did not answer the call within {self._link.CALL_TIMEOUT:g} s"
+        invocation.unanswered(error)
+        Resumption(self._link, invocation, None, trace, self._is_nobodys, why).begin()
+
+    def _is_nobodys(self, command_id: str) -> bool:
+        with self._lock:
+            return command_id not in self._outstanding and command_id not in self._recent
+
     def abort(self, invocation: Invocation) -> None:
-        """Ask the device to end one command. Returns at once."""
-        self._link.network.run(lambda: self._send_abort(invocation))
+        """Ask the device to end one command, once its id is known. Returns at once."""
+        AbortLadder(self._link, invocation).climb()
+
+    def look(self, invocation: Invocation) -> None:
+        """Look at one command now. Returns at once."""
+        if self._link.network.run_abort(lambda: self._looks.at(invocation)) is None:
+            invocation.looked()
+
+    def abort_grace(self) -> float:
+        """Return how many seconds longer the device may take to end what it was asked to end."""
+        return self.ABORT_GRACE if "CommandTree" in self._link.commands() else 0.0
+
+    def resume_following(self, invocation: Invocation, command_id: str) -> None:
+        """Follow a command that was sent before by another process."""
+        self._take_reply(invocation, command_id)
 
     def forget(self, invocation: Invocation) -> None:
         """Stop following a command."""
         if invocation.command_id is not None:
             with self._lock:
-                self._outstanding.pop(invocation.command_id, None)
+                known = self._outstanding.get(invocation.command_id)
+                if known is invocation:  # its late events are still to be counted
+                    del self._outstanding[invocation.command_id]
+                    self._remember(invocation.command_id, invocation)
+
+    def _remember(self, command_id: str, invocation: Invocation) -> None:
+        """Keep a command for a while after its end. To be called under the lock."""
+        now = time.monotonic()
+        self._recent[command_id] = now, invocation
+        while True:
+            oldest, (since, _) = next(iter(self._recent.items()))
+            if len(self._recent) <= self.RECENT_KEPT and now - since <= self.RECENT_SECONDS:
+                return
+            del self._recent[oldest]
 
     def connect(self) -> tango.DeviceProxy:
         """Connect and subscribe, unless that is done; may wait for the network.
@@ -163,6 +253,11 @@ class LrcTraffic:
                     raise
             return proxy
 
+    def outstanding(self) -> dict[str, Invocation]:
+        """Return the commands that are on their way, by id."""
+        with self._lock:
+            return dict(self._outstanding)
+
     def want(self) -> None:
         """Ask for the subscriptions to be made as soon as the device is reached."""
         self._wanted = True
@@ -176,7 +271,8 @@ class LrcTraffic:
             If the device does not answer.
         """
         if self._wanted and not self._subscriptions and self.is_offered():
-            self.connect()
+            with suppress(ProtocolError):  # commands that are sent will tell; watches go on
+                self.connect()
 
     def unsubscribe(self) -> None:
         """End the subscriptions. To be called under the link's lock."""
@@ -197,7 +293,9 @@ class LrcTraffic:
         with self._lock:
             return {
                 **self._counts,
+                **self._looks.statistics(),
                 "outstanding": len(self._outstanding),
+                "recent": len(self._recent),
                 "protocol": self._protocol,
             }
 
@@ -236,23 +334,40 @@ class LrcTraffic:
 
         return listen
 
-    def _route(self, news: CommandNews) -> bool:
+    def _route(self, news: CommandNews) -> None:
         with self._lock:
             invocation = self._outstanding.get(news.command_id)
+            if invocation is None and news.command_id in self._recent:
+                _, invocation = self._recent[news.command_id]
             if invocation is None:
                 if self._sending:
                     self._early.append(news)
-                return False
-        invocation.update(news.status, news.progress, news.result)
-        return True
+                return
+        self._hear(invocation, news)
+
+    def _hear(self, invocation: Invocation, news: CommandNews) -> None:
+        if self._protocol == 1:  # whose events repeat what is known of all commands
+            invocation.update(news.status, news.progress, news.result)
+            return
+        kind = invocation.heard(news)
+        if kind:
+            self._counts[f"events_{kind}"] += 1
 
     def _argument(self, invocation: Invocation) -> tango.DeviceData:
+        if hands_time_on(self._link, invocation):
+            return to_device_data(
+                self.name,
+                SUBMIT,
+                self._link.command(SUBMIT),
+                timed_request(invocation.command, invocation.argument, invocation.time_left or 0.0),
+                self._link.described_commands(),
+            )
         return to_device_data(
             self.name,
             invocation.command,
             self._link.command(invocation.command),
             invocation.argument,
-            self._link.commands(),
+            self._link.described_commands(),
         )
 
     def _take_reply(self, invocation: Invocation, command_id: str) -> None:
@@ -261,121 +376,6 @@ class LrcTraffic:
             early = [news for news in self._early if news.command_id == command_id]
         invocation.accepted(command_id)
         for news in early:
-            invocation.update(news.status, news.progress, news.result)
+            self._hear(invocation, news)
         if not invocation.is_done:
-            self._look_later(self.FIRST_LOOK)
-
-    def _send_abort(self, invocation: Invocation) -> None:
-        proxy = self._link.proxy()
-        if proxy is None or invocation.is_done:
-            return
-        known = self._link.commands()
-        try:
-            if "AbortCommand" in known:
-                proxy.command_inout("AbortCommand", invocation.command_id)
-            else:
-                proxy.command_inout("Abort" if "Abort" in known else "AbortCommands")
-        except tango.DevFailed as error:
-            _log.warning(
-                "%s did not take the abort of %s: %s",
-                self.name,
-                invocation.command_id,
-                describe(error),
-            )
-
-    def _look_later(self, delay: float) -> None:
-        with self._lock:
-            if self._looking or not self._outstanding:
-                return
-            self._looking = True
-        self._link.network.call_later(delay, self._look_soon)
-
-    def _look_soon(self) -> None:
-        self._link.network.run(self._look)
-
-    def _look(self) -> None:
-        with self._lock:
-            outstanding = dict(self._outstanding)
-        if outstanding:
-            self._counts["looks"] += 1
-            began = time.monotonic()
-            try:
-                self._compare(outstanding)
-                self._silent_since = None
-            except tango.DevFailed as error:
-                self._note_silence(error, outstanding, began)
-        with self._lock:
-            self._looking = False
-        self._look_later(self.LOOK_PERIOD)
-
-    def _compare(self, outstanding: dict[str, Invocation]) -> None:
-        proxy = self._link.proxy()
-        if proxy is None:
-            return
-        found = set()
-        for news in self._read_tables(proxy, outstanding):
-            found.add(news.command_id)
-            invocation = outstanding[news.command_id]
-            invocation.missing = 0
-            if news.status is not None and is_final(news.status) and not invocation.is_done:
-                self._counts["found_by_look"] += 1
-            invocation.update(news.status, news.progress, news.result)
-        for command_id in outstanding.keys() - found:
-            invocation = outstanding[command_id]
-            invocation.missing += 1
-            if invocation.missing >= self.MISSING_LIMIT and not invocation.is_done:
-                self._ask_for(proxy, invocation)
-
-    def _read_tables(
-        self, proxy: tango.DeviceProxy, wanted: dict[str, Invocation]
-    ) -> Iterator[CommandNews]:
-        if self._protocol == 1:
-            values = [value.value or () for value in proxy.read_attributes(list(_V1_EVENTS))]
-            statuses, progresses, result = values
-            news = [
-                *read_legacy_result(result),
-                *read_legacy_progress(progresses),
-                *read_legacy_status(statuses),
-            ]
-            yield from (item for item in news if item.command_id in wanted)
-            return
-        queue, executing, finished = (
-            [entry for entry in value.value or () if any(uid in entry for uid in wanted)]
-            for value in proxy.read_attributes(list(_V2_TABLES))
-        )
-        news = [
-            *read_table(queue, TaskStatus.QUEUED),
-            *read_table(executing, TaskStatus.IN_PROGRESS),
-            *read_finished(finished),
-        ]
-        yield from (item for item in news if item.command_id in wanted)
-
-    def _ask_for(self, proxy: tango.DeviceProxy, invocation: Invocation) -> None:
-        answer = "NOT_FOUND"
-        if "CheckLongRunningCommandStatus" in self._link.commands():
-            answer = proxy.command_inout("CheckLongRunningCommandStatus", invocation.command_id)
-        status = TaskStatus.__members__.get(answer, TaskStatus.NOT_FOUND)
-        if status is TaskStatus.NOT_FOUND:
-            self._lose(
-                invocation, "the device does not know it any more; was its server restarted?"
-            )
-        elif is_final(status):
-            text = f"{self.name}: ended as {status.name}, but its result is not kept any more"
-            invocation.update(status, result=(ResultCode.UNKNOWN, text))
-
-    def _note_silence(
-        self, error: tango.DevFailed, outstanding: dict[str, Invocation], began: float
-    ) -> None:
-        now = time.monotonic()
-        if self._silent_since is None:
-            self._silent_since = began
-        if now - self._silent_since >= self.LOST_AFTER:
-            for invocation in outstanding.values():
-                self._lose(
-                    invocation, f"no answer for {now - self._silent_since:.0f} s: {describe(error)}"
-                )
-
-    def _lose(self, invocation: Invocation, why: str) -> None:
-        self._counts["lost"] += 1
-        text = f"{self.name}: {invocation.command} is lost: {why}"
-        invocation.update(TaskStatus.FAILED, result=(ResultCode.UNKNOWN, text))
+            self._looks.later()

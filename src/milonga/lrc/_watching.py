@@ -54,6 +54,7 @@ class Watches:
         self._reason = "not connected yet"
         self._retry = self.FIRST_RETRY
         self._asked_at: float | None = None
+        self._odd = ""
         self._counts = {"watch_events": 0, "watch_reads": 0, "reconnections": 0}
         self._tending = Recurring(link.network, self._tend, in_background=True)
 
@@ -79,6 +80,12 @@ class Watches:
         self._link.network.run(watched.tell)
         self._tending.wake()
         return watch
+
+    def known(self, attribute: str) -> object:
+        """Return the value that an attribute had when it was heard of last; None if none was."""
+        watched = self._watched.get(attribute.casefold())
+        sighting = None if watched is None else watched.latest
+        return None if sighting is None else sighting.value
 
     def keep(self) -> None:
         """Stay connected, whatever happens, until `release`."""
@@ -134,6 +141,8 @@ class Watches:
             return self._is_away(
                 describe(error) if isinstance(error, tango.DevFailed) else str(error)
             )
+        except Exception as error:  # noqa: BLE001 - a watch that stops is blind for ever
+            return self._is_odd(error)
         finally:
             self._asked_at = None
         periods = [watched.period for watched in needed if watched.is_polled]
@@ -203,7 +212,16 @@ class Watches:
             proxy.ping()
             return []
 
+    def _is_odd(self, error: Exception) -> float:
+        """Take note of an answer that cannot be understood; it may be another one next time."""
+        text = f"{type(error).__name__}: {error}"
+        if text != self._odd:
+            self._odd = text
+            _log.error("%s: it cannot be watched: %s", self._link.name, text, exc_info=error)
+        return self._is_away(text)
+
     def _is_here(self) -> None:
+        self._odd = ""
         if self._connected is not True:
             self._connected, self._reason = True, ""
         self._retry = self.FIRST_RETRY

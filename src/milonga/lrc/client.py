@@ -102,7 +102,8 @@ def submit(
     kind : ChildKind or str, optional
         How the command is followed; "auto" also takes devices without long-running commands.
     until : Expectation, optional
-        When the work is over, at a device that only tells its state.
+        What the device looks like when the work is over: beside the result of the command, or in
+        its place at a device without long-running commands.
     timeout : float, optional
         Seconds that the device has to take the command (12 otherwise), and that a command of
         kind "plain" may take to return (60 otherwise).
@@ -123,7 +124,7 @@ def submit(
     ProtocolError
         If it offers no long-running commands, or answers in another form.
     """
-    kind = ChildKind.STATE if until is not None and kind == ChildKind.LRC else ChildKind(kind)
+    kind = ChildKind.AUTO if until is not None and kind == ChildKind.LRC else ChildKind(kind)
     invocation = kept_devices.get(trl).start(
         command, _text(argument), on_update, timeout=timeout, kind=kind, until=until
     )
@@ -131,9 +132,7 @@ def submit(
     if not invocation.wait_accepted(patience):
         invocation.close()
         raise Unreachable(f"{trl}: {command} was not taken within {patience:g} s")
-    if invocation.error is not None:
-        raise invocation.error
-    return invocation
+    return invocation.taken(0.0)
 
 
 def run(
@@ -227,7 +226,9 @@ async def afollow(
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Update] = asyncio.Queue()
 
-    def told(**news: object) -> None:
+    def told(command_id: str | None = None, **news: object) -> None:  # noqa: ARG001 - known already
+        if not news:
+            return
         with suppress(RuntimeError):  # the loop has ended, so nobody listens
             loop.call_soon_threadsafe(queue.put_nowait, _update(news))
 

@@ -20,6 +20,12 @@ from milonga.records._analysis_records import (
     analysis_to_record,
     result_from_tracker,
 )
+from milonga.records._analysis_results import (
+    MAX_ATTACHED,
+    AnalysisOutput,
+    Attached,
+    attach_analysis,
+)
 from milonga.records._analysis_store import read_analysis, read_latest_parameter, record_analysis
 from milonga.records._attachments import TaskAttachments, plots_in, write_plots
 from milonga.records._codec import (
@@ -32,16 +38,19 @@ from milonga.records._codec import (
     result_from_json,
     result_to_json,
 )
+from milonga.records._durations import recent_durations
 from milonga.records._engine import Synchronous
+from milonga.records._environment import select_environment
 from milonga.records._events import Announcement
 from milonga.records._executor import ANALYSIS_EVENTS, AnalysisExecutor
-from milonga.records._explain import MAX_FIRST_LINE, Explanation, NodeReport, explain
+from milonga.records._explain import explain
+from milonga.records._explain_tree import explain_tree
 from milonga.records._export import CSV_COLUMNS, export_csv, export_jsonl
 from milonga.records._figures import figure_bytes
 from milonga.records._file_model import TaskFile, TaskLink
 from milonga.records._file_names import safe_name
 from milonga.records._files import FileQuota, FileStore
-from milonga.records._flatten import flatten, select_environment
+from milonga.records._flatten import flatten
 from milonga.records._lifecycle import (
     add_step,
     clear_step,
@@ -58,12 +67,14 @@ from milonga.records._parameters import AnalysisHeader, AnalysisParameters, subs
 from milonga.records._payloads import MAX_SUBSCRIPTIONS, RecordCommands
 from milonga.records._providers import FileProvider, LocalFiles, UrlFiles, load_providers
 from milonga.records._query import MAX_PAGE, Page, TaskFilter, count_tasks, find_page, walk
+from milonga.records._recorded_tree import recorded_tree
 from milonga.records._recorder import Recorder
-from milonga.records._recovery import close_lost
+from milonga.records._recovery import close_abandoned, close_lost
 from milonga.records._reporter import FileReporter, LogReporter, QueuedReporter, Report, Reporter
-from milonga.records._retention import Retention, retain
+from milonga.records._reports import MAX_FIRST_LINE, Explanation, NodeReport
+from milonga.records._retention import Retention, claim_round, retain
 from milonga.records._rows import Durability, NewTask, new_tasks, node_uid
-from milonga.records._state_model import MAX_BLOB_BYTES, DataBlob, PluginState
+from milonga.records._state_model import MAX_BLOB_BYTES, DataBlob, PluginState, find_states
 from milonga.records._step_model import Step, TaskLogLine
 from milonga.records._store import RecordStore, StoreSettings, Transaction
 from milonga.records._subscription_model import (
@@ -73,6 +84,13 @@ from milonga.records._subscription_model import (
     WebhookRef,
 )
 from milonga.records._task_model import ProcessingTask, TaskRun
+from milonga.records._unfinished import (
+    FinishedCommand,
+    RecordedNode,
+    UnfinishedCommand,
+    find_finished,
+    find_unfinished,
+)
 from milonga.records._view import summary_view, task_view
 from milonga.records._words import (
     SITUATIONS,
@@ -95,6 +113,7 @@ __all__ = [
     "ANALYSIS_EVENTS",
     "ANALYSIS_MOVES",
     "CSV_COLUMNS",
+    "MAX_ATTACHED",
     "MAX_BLOB_BYTES",
     "MAX_FIRST_LINE",
     "MAX_PAGE",
@@ -104,9 +123,11 @@ __all__ = [
     "AnalysisExecutor",
     "AnalysisHeader",
     "AnalysisLoop",
+    "AnalysisOutput",
     "AnalysisParameters",
     "AnalysisStatus",
     "Announcement",
+    "Attached",
     "Attachments",
     "Cause",
     "DataBlob",
@@ -119,6 +140,7 @@ __all__ = [
     "FileReference",
     "FileReporter",
     "FileStore",
+    "FinishedCommand",
     "LocalFiles",
     "LogReporter",
     "NewTask",
@@ -133,6 +155,7 @@ __all__ = [
     "RecordOwner",
     "RecordStatus",
     "RecordStore",
+    "RecordedNode",
     "Recorder",
     "RecorderSettings",
     "RecorderStatistics",
@@ -158,6 +181,7 @@ __all__ = [
     "TaskStatus",
     "TaskUpdateSubscription",
     "Transaction",
+    "UnfinishedCommand",
     "UrlFiles",
     "WebhookOutbox",
     "WebhookRef",
@@ -165,7 +189,10 @@ __all__ = [
     "add_step",
     "analysis_from_record",
     "analysis_to_record",
+    "attach_analysis",
+    "claim_round",
     "clear_step",
+    "close_abandoned",
     "close_lost",
     "count_tasks",
     "current_version",
@@ -174,12 +201,16 @@ __all__ = [
     "description_to_json",
     "encode",
     "explain",
+    "explain_tree",
     "export_csv",
     "export_jsonl",
     "export_lute",
     "figure_bytes",
+    "find_finished",
     "find_page",
+    "find_states",
     "find_task",
+    "find_unfinished",
     "flatten",
     "latest_version",
     "load_providers",
@@ -189,7 +220,9 @@ __all__ = [
     "plots_in",
     "read_analysis",
     "read_latest_parameter",
+    "recent_durations",
     "record_analysis",
+    "recorded_tree",
     "result_from_json",
     "result_from_tracker",
     "result_to_json",

@@ -152,7 +152,8 @@ class DescribedAnalysis:
     task_parameters : pydantic model or mapping, optional
         The validated parameters; None until the analysis has begun.
     task_env : mapping, optional
-        The environment variables that it was given.
+        The environment variables that it was given, as far as they may be known: where a value is
+        a secret of the site, only the name.
     poll_interval : float, optional
         Seconds at most between two looks at it.
     communicator_desc : list of str, optional

@@ -5,10 +5,12 @@ it is there within the time that Python takes to start. The analysis is a callab
 
     def find_peaks(call, *, threshold: float) -> dict: ...
 
-whose first argument has ``progress(percent)``, ``log(text)``, ``result(value)``, the event
-``cancelled`` and the name ``uid``. What it returns is the payload of the result.
+whose first argument has ``progress(percent)``, ``log(text)``, ``result(value)``, ``attach(…)``,
+``link(…)``, the event ``cancelled`` and the name ``uid``. What it returns is the payload of the
+result.
 """
 
+import base64
 import importlib
 import importlib.util
 import json
@@ -69,6 +71,26 @@ class Call:
         """Give a result, in place of the one before; the last one counts."""
         contents = {"payload": _words(payload), "summary": _words(summary), "schemas": schemas}
         self.send("TASK_RESULT", contents)
+
+    def attach(
+        self,
+        name: str,
+        data: bytes | str | Path,
+        mimetype: str = "application/octet-stream",
+        kind: str = "analysis",
+    ) -> None:
+        """Attach a file: bytes, a text, or the path of a file that stays until the end."""
+        contents: dict[str, Any] = {"name": name, "mimetype": mimetype, "kind": kind}
+        if isinstance(data, Path):
+            contents["path"] = str(data.absolute())
+        else:
+            plain = data.encode() if isinstance(data, str) else bytes(data)
+            contents["base64"] = base64.b64encode(plain).decode()
+        self.send("TASK_FILE", contents)
+
+    def link(self, kind: str, href: str) -> None:
+        """Link to something that belongs to the result."""
+        self.send("TASK_LINK", {"kind": kind, "href": href})
 
     def send(self, name: str, contents: Any = None) -> None:
         """Send a message."""

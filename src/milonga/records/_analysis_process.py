@@ -293,7 +293,7 @@ class RunningAnalysis:
             case "TASK_STARTED":
                 self._move(AnalysisStatus.RUNNING)
                 self._tell("TASK_STARTED", self.description.parameters())
-            case "TASK_PROGRESS" | "TASK_LOG":
+            case "TASK_PROGRESS" | "TASK_LOG" | "TASK_FILE" | "TASK_LINK":
                 self._tell(message.signal, contents)
             case "TASK_RESULT":
                 self._take_result(contents)

@@ -20,8 +20,9 @@ from milonga.records._codec import (
     description_from_json,
     encode,
 )
+from milonga.records._environment import recorded_environment
 from milonga.records._events import insert_ignoring
-from milonga.records._flatten import flatten, select_environment
+from milonga.records._flatten import flatten
 from milonga.records._store import RecordStore
 from milonga.records._task_model import ProcessingTask
 from milonga.records._types import canonical_json
@@ -94,7 +95,7 @@ def record_analysis(
 
 def _setting(description: DescribedAnalysis) -> dict[str, Any]:
     return {
-        "environment": select_environment(description.task_env),
+        "environment": recorded_environment(description.task_env),
         "poll_interval": description.poll_interval,
         "communicators": list(description.communicator_desc),
     }

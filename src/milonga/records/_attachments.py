@@ -19,7 +19,7 @@ __all__ = ["TaskAttachments", "plots_in", "write_plots"]
 
 
 class TaskAttachments:
-    """Keeps the large parts of a result as files of its task.
+    """Keeps the large parts of a result as files of its task, the same bytes once.
 
     Parameters
     ----------
@@ -35,11 +35,15 @@ class TaskAttachments:
         self._store = store
         self._files = files
         self._task = task
+        self._kept: dict[tuple[str, str], str] = {}
 
     def put(self, name: str, data: bytes, mimetype: str) -> str:
         """Keep bytes, and return by what they are found: the number of the file."""
-        file = self._files.persist_task_result(self._task, data, name, "analysis", mimetype)
-        return str(file.id)
+        key = (name, hashlib.sha256(data).hexdigest())
+        if key not in self._kept:
+            file = self._files.persist_task_result(self._task, data, name, "analysis", mimetype)
+            self._kept[key] = str(file.id)
+        return self._kept[key]
 
     def get(self, reference: str) -> bytes:
         """Return bytes that were kept.

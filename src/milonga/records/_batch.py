@@ -1,20 +1,22 @@
 """Write many rows in one transaction, each by the rules for its kind.
 
 Order within a batch: tasks are made, parents first; then what changed of each task is folded into
-one update; then come logs and runs. A task that is over is not changed again (QE-09).
+one update; then come notes, logs and runs. A task that is over is not changed again (QE-09).
 """
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from milonga.records._events import Announcement, insert_ignoring
+from milonga.records._known import KnownTask, KnownTasks, WrongGuessError
 from milonga.records._rows import Durability, Row, RowKind
+from milonga.records._state_model import PluginState, keep_state
 from milonga.records._step_model import TaskLogLine
+from milonga.records._step_rows import clear_steps, insert_step
 from milonga.records._store import Transaction
 from milonga.records._subscription_model import TaskEvent
 from milonga.records._tables import SCHEMA_VERSION, table_of
@@ -36,7 +38,7 @@ _NEW = {
     "schema_version": SCHEMA_VERSION,
     "version": 1,
 }
-_INSERT = insert(ProcessingTask).returning(ProcessingTask.id, ProcessingTask.uid)
+_INSERT = insert(_TASK).returning(_TASK.c.id, _TASK.c.uid)
 
 # Statements are made once: to build one costs as much as to run it.
 _LOOK_UP = (
@@ -48,6 +50,18 @@ _LOOK_UP = (
     # Locks in one order, so that two servers on one PostgreSQL do not wait for each other.
     .order_by(_TASK.c.id)
     .with_for_update()
+)
+
+
+_FORGET = delete(table_of(PluginState)).where(
+    PluginState.plugin_id == bindparam("b_plugin_id"), PluginState.key == bindparam("b_key")
+)
+
+
+_NOTE = (
+    update(_TASK)
+    .where(_TASK.c.id == bindparam("b_id"))
+    .values(data=bindparam("data"), version=_TASK.c.version + 1)
 )
 
 
@@ -72,18 +86,6 @@ class Counts:
     doubled: int = 0
 
 
-@dataclass(slots=True)
-class _Known:
-    """What a batch knows of a task that is in the store."""
-
-    id: int
-    uid: str
-    root_id: int | None
-    started_at: datetime
-    status: RecordStatus | None
-    changes: dict[str, Any] = field(default_factory=dict)
-
-
 class Batch:
     """Rows that are written together.
 
@@ -95,41 +97,87 @@ class Batch:
         In the order in which they were handed over.
     owner : str
         The server that they come from.
+    guess : KnownTasks, optional
+        What is known from earlier batches; without it all is looked up.
     """
 
-    def __init__(self, transaction: Transaction, rows: Sequence[Row], owner: str) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        rows: Sequence[Row],
+        owner: str,
+        guess: KnownTasks | None = None,
+    ) -> None:
         self.counts = Counts()
         self._connection: Connection = transaction.connection
         self._announcements = transaction.announcements
         self._rows = rows
         self._owner = owner
-        self._known: dict[str, _Known] = {}
-        self._by_number: dict[int, _Known] = {}
+        self._guess = guess
+        self._is_guessed = False
+        self._known: dict[str, KnownTask] = {}
+        self._by_number: dict[int, KnownTask] = {}
 
     def write(self) -> None:
-        """Write all rows; each gets its `outcome`."""
-        self._look_up()
-        self._open([row for row in self._rows if row.kind is RowKind.OPEN])
-        for row in self._rows:
-            if row.kind in {RowKind.CHANGE, RowKind.FINISH}:
-                self._fold(row)
+        """Write all rows; each gets its `outcome`.
+
+        Raises
+        ------
+        WrongGuessError, IntegrityError
+            If tasks are not as they were known; then nothing may be committed.
+        """
+        self._is_guessed = self._remember()
+        if not self._is_guessed:
+            self._look_up()
+        self._open(self._of(RowKind.OPEN))
+        for row in self._of(RowKind.CHANGE, RowKind.FINISH):
+            self._fold(row)
         self._update()
-        self._append_logs([row for row in self._rows if row.kind is RowKind.LOG])
-        self._append_runs([row for row in self._rows if row.kind is RowKind.RUN])
+        self._write_notes(self._of(RowKind.NOTE))
+        self._append_logs(self._of(RowKind.LOG))
+        self._append_runs(self._of(RowKind.RUN))
+        self._write_steps(self._of(RowKind.STEP, RowKind.CLEAR))
+        self._keep_states(self._of(RowKind.STATE))
+
+    def _of(self, *kinds: RowKind) -> list[Row]:
+        return [row for row in self._rows if row.kind in kinds]
+
+    def tasks(self) -> Iterable[KnownTask]:
+        """Return what is known of the tasks after the commit."""
+        return self._known.values()
 
     # What is there
 
+    def _remember(self) -> bool:
+        """Learn of all tasks from what is known, if that is enough; new ones count as new."""
+        guess = self._guess
+        if guess is None or not self._connection.dialect.supports_sane_multi_rowcount:
+            return False
+        opened = {row.uid for row in self._rows if row.kind is RowKind.OPEN}
+        for uid in self._uids():
+            known = guess.find(uid)
+            if known is not None:
+                self._learn(known)
+            elif uid not in opened:
+                self._known.clear()
+                self._by_number.clear()
+                return False
+        return True
+
+    def _uids(self) -> set[str]:
+        uids = {row.uid for row in self._rows if row.kind.is_of_task}
+        return uids | {row.parent_uid for row in self._rows if row.parent_uid is not None}
+
     def _look_up(self) -> None:
-        uids = {row.uid for row in self._rows if row.kind is not RowKind.MARK}
-        uids |= {row.parent_uid for row in self._rows if row.parent_uid is not None}
+        uids = self._uids()
         if not uids:
             return
         found = self._connection.execute(_LOOK_UP, {"uids": [*uids]})
         for uid, number, root_id, started_at, finished_at, status in found:
             over = RecordStatus(status or RecordStatus.UNKNOWN) if finished_at else None
-            self._learn(_Known(number, uid, root_id, started_at, over))
+            self._learn(KnownTask(number, uid, root_id, started_at, over))
 
-    def _learn(self, known: _Known) -> None:
+    def _learn(self, known: KnownTask) -> None:
         self._known[known.uid] = known
         self._by_number[known.id] = known
 
@@ -158,7 +206,7 @@ class Batch:
         inserted = {row.uid: self._columns(row) for row in rows}
         for number, uid in self._connection.execute(_INSERT, list(inserted.values())):
             columns = inserted[uid]
-            known = _Known(number, uid, columns["root_id"], columns["started_at"], None)
+            known = KnownTask(number, uid, columns["root_id"], columns["started_at"], None)
             self._learn(known)
             self._announce_node(known)
 
@@ -203,9 +251,17 @@ class Batch:
                 changed = known.changes | {"b_id": known.id}
                 groups.setdefault(frozenset(known.changes), []).append(changed)
         for names, group in groups.items():
-            self._connection.execute(_update_of(names), group)
+            done = self._connection.execute(_update_of(names), group)
+            if self._is_guessed and done.rowcount != len(group):
+                raise WrongGuessError
 
     # What is appended
+
+    def _write_notes(self, rows: Iterable[Row]) -> None:
+        takers = [(row, self._taker(row)) for row in rows]
+        notes = [{**row.values, "b_id": known.id} for row, known in takers if known]
+        if notes:
+            self._connection.execute(_NOTE, notes)
 
     def _append_logs(self, rows: Iterable[Row]) -> None:
         lines = []
@@ -223,7 +279,19 @@ class Batch:
         if runs:
             self._connection.execute(insert_ignoring(self._connection, TaskRun), runs)
 
-    def _taker(self, row: Row) -> _Known | None:
+    def _write_steps(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            known = self._taker(row)
+            if known is None:
+                continue
+            if row.kind is RowKind.STEP:
+                insert_step(self._connection, known.id, row.values)
+            else:
+                clear_steps(self._connection, known.id)
+            self._announce(known, TaskEvent.STEPS)
+            self._announce_node(known, gathered=False)
+
+    def _taker(self, row: Row) -> KnownTask | None:
         """Return the task that a log line or a run belongs to, which may be over."""
         known = self._known.get(row.uid)
         if known is None:
@@ -231,21 +299,37 @@ class Batch:
             self.counts.unknown += 1
         return known
 
+    # What devices keep
+
+    def _keep_states(self, rows: Iterable[Row]) -> None:
+        last = {(row.values["plugin_id"], row.values["key"]): row.values["value"] for row in rows}
+        for (plugin_id, key), value in last.items():
+            if value is None:
+                place = {"b_plugin_id": plugin_id, "b_key": key}
+                self._connection.execute(_FORGET, place)
+            else:
+                keep_state(self._connection, plugin_id, key, value)
+
     # What is told
 
-    def _announce(self, known: _Known, event: TaskEvent) -> None:
+    def _announce(self, known: KnownTask, event: TaskEvent, *, gathered: bool = False) -> None:
         status = known.status or RecordStatus.PENDING
-        news = Announcement(known.id, known.uid, event, status)
-        if not self._announcements or self._announcements[-1] != news:
+        news = Announcement(known.id, known.uid, event, status, gathered)
+        single = event is TaskEvent.STEPS and not gathered
+        if single or not self._announcements or self._announcements[-1] != news:
             self._announcements.append(news)
 
-    def _announce_node(self, known: _Known) -> None:
+    def _announce_node(self, known: KnownTask, *, gathered: bool = True) -> None:
         """Tell whoever follows the command that a node of its tree came or went (IN-08)."""
         if known.root_id is not None:
-            root = self._by_number.get(known.root_id) or self._look_at(known.root_id)
-            self._announce(root, TaskEvent.STEPS)
+            number = known.root_id
+            root = self._by_number.get(number)
+            if root is None and self._guess is not None:
+                root = self._guess.find_number(number)
+            root = root or self._look_at(number)
+            self._announce(root, TaskEvent.STEPS, gathered=gathered)
 
-    def _look_at(self, number: int) -> _Known:
+    def _look_at(self, number: int) -> KnownTask:
         """Learn of a command that no row of the batch is about."""
         task = ProcessingTask
         columns = select(task.uid, task.started_at, task.finished_at, task.task_status)
@@ -253,5 +337,5 @@ class Batch:
             columns.where(task.id == number)
         ).one()
         over = RecordStatus(status or RecordStatus.UNKNOWN) if finished_at else None
-        self._by_number[number] = _Known(number, uid, None, started_at, over)
+        self._by_number[number] = KnownTask(number, uid, None, started_at, over)
         return self._by_number[number]

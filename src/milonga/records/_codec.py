@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from milonga.records._analysis import DescribedAnalysis, ElogSummaryPlots, TaskResult
+from milonga.records._environment import recorded_environment
 from milonga.records._words import AnalysisStatus
 
 __all__ = [
@@ -272,12 +273,15 @@ def result_from_json(data: dict[str, Any], files: Attachments | None = None) -> 
 def description_to_json(
     description: DescribedAnalysis, files: Attachments | None = None
 ) -> dict[str, Any]:
-    """Return a description in words of JSON, with the version of the format."""
+    """Return a description in words of JSON, with the version of the format.
+
+    Of the environment it has the values of `RECORDED_NAMES`, and only the names of the others.
+    """
     return {
         "version": FORMAT_VERSION,
         "task_result": result_to_json(description.task_result, files),
         "task_parameters": encode(description.parameters(), files),
-        "task_env": dict(description.task_env),
+        "task_env": recorded_environment(description.task_env),
         "poll_interval": description.poll_interval,
         "communicator_desc": list(description.communicator_desc),
     }

@@ -18,6 +18,15 @@ __all__ = ["Synchronous", "as_url", "make_engine", "write_connection"]
 WRITING = "milonga_writing"
 """Execution option of connections that are going to write."""
 
+STATEMENT_TIMEOUT = 60.0
+"""Seconds after which PostgreSQL gives a statement up."""
+
+IDLE_TIMEOUT = 600.0
+"""Seconds after which it gives up a transaction in which no statement comes."""
+
+CUT_OFF = 20.0
+"""Seconds without an answer from the other machine after which a connection counts as cut."""
+
 
 class Synchronous(StrEnum):
     """What a commit in SQLite waits for.
@@ -83,15 +92,32 @@ def make_engine(url: URL, *, synchronous: Synchronous, busy_timeout: float) -> E
         )
         _tune_sqlite(engine, synchronous)
         return engine
+    wanted = _postgresql_arguments(busy_timeout)
     return create_engine(
         url,
         json_serializer=dump_json,
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": max(1, round(busy_timeout)),
-            "options": f"-c lock_timeout={round(busy_timeout * 1000)}",
-        },
+        connect_args={name: value for name, value in wanted.items() if name not in url.query},
     )
+
+
+def _postgresql_arguments(busy_timeout: float) -> dict[str, str | int]:
+    """Return what keeps a connection from waiting for ever; the URL goes before it."""
+    settings = {
+        "lock_timeout": busy_timeout,
+        "statement_timeout": STATEMENT_TIMEOUT,
+        # A server that is cut off from us must not keep the locks of our transaction.
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
+    }
+    return {
+        "connect_timeout": max(1, round(busy_timeout)),
+        "options": " ".join(f"-c {name}={round(sec * 1000)}" for name, sec in settings.items()),
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(CUT_OFF * 1000),
+    }
 
 
 def _tune_sqlite(engine: Engine, synchronous: Synchronous) -> None:

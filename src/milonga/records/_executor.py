@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,7 +16,7 @@ from milonga.records._analysis import DescribedAnalysis, TaskResult
 from milonga.records._analysis_loop import AnalysisLoop, shared_loop
 from milonga.records._analysis_process import Order, RunningAnalysis
 from milonga.records._codec import Attachments
-from milonga.records._flatten import ENVIRONMENT_PREFIXES, select_environment
+from milonga.records._environment import process_environment, recorded_environment
 from milonga.records._parameters import validated
 from milonga.records._words import AnalysisStatus
 
@@ -24,16 +25,15 @@ __all__ = ["ANALYSIS_EVENTS", "AnalysisExecutor", "Refused"]
 _logger = logging.getLogger(__name__)
 
 ANALYSIS_EVENTS = (
-    *("TASK_STARTED", "TASK_PROGRESS", "TASK_LOG", "TASK_RESULT"),
+    *("TASK_STARTED", "TASK_PROGRESS", "TASK_LOG", "TASK_RESULT", "TASK_FILE", "TASK_LINK"),
     *("TASK_DONE", "TASK_FAILED", "TASK_CANCELLED", "TASK_TIMEDOUT"),
 )
 """What hooks can be added for; of the last four, each analysis has one."""
 
-ENVIRONMENT_NAMES = (
-    *("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
-    *("LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
-)
-"""Variables that a process needs in order to work like its parent."""
+MESSAGE_PERIOD = 1.0
+"""Seconds between two updates with what an analysis says; hooks get every line."""
+
+MAX_MESSAGE = 1000
 
 Hook = Callable[[DescribedAnalysis, Any], object]
 OnUpdate = Callable[..., None]
@@ -69,8 +69,8 @@ class AnalysisExecutor:
         Pydantic model of its keyword arguments; a ``header`` is validated and recorded, and not
         passed on.
     environment : iterable of str, optional
-        Names of environment variables that the process gets beside `ENVIRONMENT_NAMES` and those
-        that begin with the prefixes of `select_environment`.
+        Names of environment variables that the process gets beside the usual ones. Their names
+        are in the description, their values are not.
     python_path : iterable of str, optional
         Folders in which modules are looked for first.
     poll_interval : float, optional
@@ -109,7 +109,7 @@ class AnalysisExecutor:
         self.task_name = task_name
         self._target = target
         self._model = parameters_model
-        self._environment = (*ENVIRONMENT_NAMES, *environment)
+        self._environment = tuple(environment)
         self._python_path = tuple(python_path)
         self._poll_interval = poll_interval
         self._timeout = timeout
@@ -141,12 +141,10 @@ class AnalysisExecutor:
         ArgumentError
             If they are not valid.
         """
-        wanted = {name: os.environ[name] for name in self._environment if name in os.environ}
-        wanted |= select_environment(os.environ, ENVIRONMENT_PREFIXES)
         return DescribedAnalysis(
             TaskResult(self.task_name, AnalysisStatus.PENDING, "", None, self._schemas),
             validated(self._model, parameters),
-            wanted,
+            recorded_environment(os.environ, self._environment),
             self._poll_interval,
             ["json frames on an inherited socket pair"],
         )
@@ -183,14 +181,14 @@ class AnalysisExecutor:
         order = Order(
             target=self._target,
             parameters=plain,
-            environment=description.task_env,
+            environment=process_environment(os.environ, self._environment),
             python_path=self._python_path,
             timeout=_shortest(timeout or self._timeout, header),
             abort_grace=self._graces[0],
             kill_grace=self._graces[1],
             files=self._files,
         )
-        tell = partial(self._told, on_update)
+        tell = partial(self._told, on_update, _Gate(MESSAGE_PERIOD))
         running: RunningAnalysis
         running = RunningAnalysis(
             description,
@@ -222,16 +220,39 @@ class AnalysisExecutor:
         return begin
 
     def _told(
-        self, on_update: OnUpdate | None, running: RunningAnalysis, event: str, contents: Any
+        self,
+        on_update: OnUpdate | None,
+        gate: "_Gate",
+        running: RunningAnalysis,
+        event: str,
+        contents: Any,
     ) -> None:
         for hook in self._hooks[event]:
             try:
                 hook(running.description, contents)
             except Exception:
                 _logger.exception("a hook of analysis %s for %s failed", self.task_name, event)
+        if on_update is None or (event == "TASK_LOG" and not gate.opens()):
+            return
         update = _update_of(running, event, contents)
-        if on_update is not None and update:
+        if update:
             on_update(**update)
+
+
+class _Gate:
+    """Lets something through once in a while."""
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._next = 0.0
+
+    def opens(self) -> bool:
+        """Tell whether it is time again."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._period
+        return True
 
 
 def _update_of(running: RunningAnalysis, event: str, contents: Any) -> dict[str, Any]:
@@ -240,6 +261,8 @@ def _update_of(running: RunningAnalysis, event: str, contents: Any) -> dict[str,
             return {"status": TaskStatus.IN_PROGRESS}
         case "TASK_PROGRESS" if isinstance(contents, int | float):
             return {"progress": max(0, min(100, int(contents)))}
+        case "TASK_LOG":
+            return {"message": str(contents)[:MAX_MESSAGE]}
         case "TASK_DONE" | "TASK_FAILED" | "TASK_CANCELLED" | "TASK_TIMEDOUT":
             return running.outcome()
     return {}

@@ -1,12 +1,9 @@
 """Parameters as one level of names, the way LUTE's tables have them (LD-03)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["flatten", "select_environment"]
-
-ENVIRONMENT_PREFIXES = ("LUTE_", "SLURM_", "MILONGA_", "TANGO_HOST")
-"""What the name of an environment variable begins with that is kept."""
+__all__ = ["flatten"]
 
 
 def flatten(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,11 +29,3 @@ def _flatten_into(leaves: dict[str, Any], path: str, value: Any) -> None:
             _flatten_into(leaves, f"{path}[{number}]", item)
     else:
         leaves[path] = value
-
-
-def select_environment(
-    environment: Mapping[str, str], prefixes: Iterable[str] = ENVIRONMENT_PREFIXES
-) -> dict[str, str]:
-    """Return the variables whose names begin with one of `prefixes`, in order (LD-05)."""
-    wanted = tuple(prefixes)
-    return {name: environment[name] for name in sorted(environment) if name.startswith(wanted)}

@@ -216,6 +216,6 @@ def _commit(
     """Commit together with the messages to hooks; then tell the listeners (QE-07)."""
     session.flush()
     news = [Announcement(task.id, task.uid, event, task.status) for event in events]
-    store.post(session.connection(), news)
+    posted = store.post(session.connection(), news)
     session.commit()
-    store.tell(news)
+    store.tell(news, posted)

@@ -1,25 +1,44 @@
-"""Bring the tables of a store to the form that this release works with."""
+"""Bring the tables of a store to the form that this release works with.
 
-import functools
+alembic is large, so it is imported where there is something to migrate, which is seldom.
+"""
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from milonga.errors import StoreVersionError
 from milonga.records._engine import write_connection
 
-__all__ = ["UPGRADE_COMMAND", "current_version", "latest_version", "migrate", "prepare"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = [
+    "UPGRADE_COMMAND",
+    "current_version",
+    "known_versions",
+    "latest_version",
+    "migrate",
+    "prepare",
+]
 
 UPGRADE_COMMAND = "python -m milonga.records upgrade"
 _LOCK = 0x6D696C6F  # "milo": the advisory lock that keeps two servers from migrating at once
 
 
-def _config(connection: Connection | None = None) -> Config:
+LATEST = "0004"
+"""The version of the tables that this release works with: that of the last migration."""
+
+
+def latest_version() -> str:
+    """Return the version of the tables that this release works with."""
+    return LATEST
+
+
+def _config(connection: Connection | None = None) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "_migrations"))
     config.set_main_option("path_separator", "os")
@@ -27,18 +46,12 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-@functools.cache  # alembic reads all migrations to know it
-def latest_version() -> str:
-    """Return the version of the tables that this release works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None  # noqa: S101 - the package ships migrations
-    return head
+def known_versions() -> tuple[str, ...]:
+    """Return all versions that tables may have, the last one first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-
-@functools.cache
-def _known_versions() -> frozenset[str]:
     scripts = ScriptDirectory.from_config(_config())
-    return frozenset(script.revision for script in scripts.walk_revisions())
+    return tuple(script.revision for script in scripts.walk_revisions())
 
 
 def current_version(engine: Engine) -> str | None:
@@ -48,7 +61,9 @@ def current_version(engine: Engine) -> str | None:
 
 
 def _version(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def migrate(engine: Engine, version: str = "head") -> None:
@@ -59,8 +74,11 @@ def migrate(engine: Engine, version: str = "head") -> None:
     StoreVersionError
         If a later release of Milonga has made the store.
     """
+    from alembic import command  # noqa: PLC0415
+
     with write_connection(engine) as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # large tables take long
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         _refuse_unknown(connection)
         command.upgrade(_config(connection), version)
@@ -68,10 +86,10 @@ def migrate(engine: Engine, version: str = "head") -> None:
 
 def _refuse_unknown(connection: Connection) -> str | None:
     found = _version(connection)
-    if found is not None and found not in _known_versions():
+    if found not in {None, LATEST} and found not in known_versions():
         raise StoreVersionError(
             f"record store {_shown(connection.engine)}: its tables have version {found}, which a "
-            f"later release made; this one knows up to {latest_version()}. Update Milonga."
+            f"later release made; this one knows up to {LATEST}. Update Milonga."
         )
     return found
 
@@ -86,13 +104,12 @@ def prepare(engine: Engine, *, may_migrate: bool) -> None:
     """
     with engine.connect() as connection:
         found = _refuse_unknown(connection)
-    latest = latest_version()
-    if found == latest:
+    if found == LATEST:
         return
     if found is not None and not may_migrate:
         where = _shown(engine)
         raise StoreVersionError(
-            f"record store {where}: its tables have version {found}, expected {latest}. "
+            f"record store {where}: its tables have version {found}, expected {LATEST}. "
             f"Migrate it with: {UPGRADE_COMMAND} {where}"
         )
     migrate(engine)

@@ -3,15 +3,19 @@
 Messages to one hook about one task leave in their order: while the first waits, so do those after
 it. A message that is being delivered is leased, so that two deliverers on one store do not send
 the same at the same time; a deliverer that dies lets its leases run out.
+
+Servers that share a store may have different secrets and lists of hosts, so each delivers the
+messages about its own tasks, and those of servers that are gone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, true, update
 from sqlalchemy.orm import aliased
 
+from milonga.records._owner_model import RecordOwner
 from milonga.records._store import RecordStore
 from milonga.records._subscription_model import OutboxMessage
 from milonga.records._tables import table_of
@@ -19,6 +23,13 @@ from milonga.records._tables import table_of
 __all__ = ["StoredMessage", "WebhookOutbox"]
 
 _MESSAGE = table_of(OutboxMessage)
+_COLUMNS = [
+    _MESSAGE.c[name]
+    for name in (
+        *("id", "webhook_href", "task_href", "uid"),
+        *("event", "status", "created_at", "attempts"),
+    )
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,8 @@ class StoredMessage:
         When.
     attempts : int
         How often it was tried before.
+    is_own : bool
+        Whether it is about a task of the server that delivers, or of nobody.
     """
 
     id: int
@@ -47,6 +60,7 @@ class StoredMessage:
     status: str
     created_at: datetime
     attempts: int
+    is_own: bool
 
 
 class WebhookOutbox:
@@ -58,11 +72,31 @@ class WebhookOutbox:
         The store.
     lease : float, optional
         Seconds for which a message belongs to who took it.
+    owner : str, optional
+        The server that delivers. It takes the messages about its own tasks and those of nobody;
+        without it, all.
+    signs : bool, optional
+        Whether it signs what it sends; if not, it takes no messages of servers that do.
+    silent_for : float, optional
+        Seconds without a heartbeat after which another server counts as gone, so that its messages
+        are taken.
     """
 
-    def __init__(self, store: RecordStore, lease: float = 60.0) -> None:
+    def __init__(
+        self,
+        store: RecordStore,
+        lease: float = 60.0,
+        *,
+        owner: str | None = None,
+        signs: bool = False,
+        silent_for: float = 60.0,
+    ) -> None:
         self._store = store
         self._lease = timedelta(seconds=lease)
+        self._signs = signs
+        self._silent_for = timedelta(seconds=silent_for)
+        of_nobody = or_(_MESSAGE.c.owner.is_(None), _MESSAGE.c.owner == "")
+        self._is_own = true() if owner is None else or_(of_nobody, _MESSAGE.c.owner == owner)
 
     def take(self, limit: int) -> list[StoredMessage]:
         """Lease the messages that are due and first in their order, at most `limit`."""
@@ -70,7 +104,7 @@ class WebhookOutbox:
         free = or_(message.leased_until.is_(None), message.leased_until <= now)
         due = (
             select(message.id)
-            .where(message.due_at <= now, free, _is_first())
+            .where(message.due_at <= now, free, _is_first(), self._is_mine(now))
             .order_by(message.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -83,18 +117,19 @@ class WebhookOutbox:
             leased = update(_MESSAGE).where(_MESSAGE.c.id.in_(numbers))
             connection.execute(leased.values(leased_until=now + self._lease))
             rows = connection.execute(
-                select(*(_MESSAGE.c[name] for name in StoredMessage.__dataclass_fields__))
+                select(*_COLUMNS, self._is_own.label("is_own"))
                 .where(_MESSAGE.c.id.in_(numbers))
                 .order_by(_MESSAGE.c.id)
             )
-            return [StoredMessage(*row) for row in rows]
+            return [StoredMessage(**row) for row in rows.mappings()]
 
     def next_due(self) -> datetime | None:
         """Return when the next message may be taken; None if none waits."""
         message = OutboxMessage
         when = func.min(func.coalesce(message.leased_until, message.due_at))
         with self._store.reading() as session:
-            return session.scalar(select(when).where(_is_first()))
+            mine = self._is_mine(self._store.clock())
+            return session.scalar(select(when).where(_is_first(), mine))
 
     def delivered(self, numbers: Sequence[int]) -> None:
         """Forget messages that have arrived."""
@@ -125,6 +160,13 @@ class WebhookOutbox:
         """Return how many messages wait."""
         with self._store.reading() as session:
             return session.scalar(select(func.count()).select_from(OutboxMessage)) or 0
+
+    def _is_mine(self, now: datetime) -> ColumnElement[bool]:
+        """Whether it is for this server to deliver: its own, or one of a server that is gone."""
+        living = select(RecordOwner.name).where(RecordOwner.name == _MESSAGE.c.owner)
+        heard_of = RecordOwner.heartbeat_at >= now - self._silent_for
+        keeps_it = heard_of if self._signs else or_(heard_of, RecordOwner.signs)
+        return or_(self._is_own, ~living.where(keeps_it).exists())
 
 
 def _is_first() -> ColumnElement[bool]:

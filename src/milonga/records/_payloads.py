@@ -1,16 +1,20 @@
 """The operations on records as functions from JSON to JSON, for commands of a device (QA-08)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
 from milonga.errors import ArgumentError
 from milonga.records._events import insert_ignoring
 from milonga.records._explain import explain
 from milonga.records._lifecycle import TaskKey, find_task
+from milonga.records._log_view import LogFilter, log_page
+from milonga.records._plainly import told_plainly
 from milonga.records._query import TaskFilter, find_page
 from milonga.records._store import RecordStore
 from milonga.records._subscription_model import TaskEvent, TaskUpdateSubscription
@@ -66,6 +70,8 @@ class RecordCommands:
         expected.
     RecordNotFound
         By each method, for a task that is not there.
+    RecordsError
+        By each method, if the store does not answer.
     """
 
     def __init__(
@@ -83,13 +89,22 @@ class RecordCommands:
 
     def get_task(self, task: TaskKey) -> str:
         """Return a task, by its number or unique name (QA-01)."""
-        with self._store.reading() as session:
+        with self._reading() as session:
             return dump_json(self._view(find_task(session, task)))
+
+    def get_log(self, payload: str) -> str:
+        """Return a page of a task's log, by a `LogFilter`: the last one, or one before it."""
+        wanted = _parsed(LogFilter, payload)
+        with self._reading() as session:
+            number = find_task(session, wanted.uid).id
+            page = log_page(session, number, wanted.before, wanted.limit)
+            told = {"earlierEntries": page.left_out, "logCursor": page.earlier}
+            return dump_json({"entries": page.entries()} | told)
 
     def list_tasks(self, payload: str = "{}") -> str:
         """Return a page of tasks that match a `TaskFilter`, newest first."""
         wanted = _parsed(TaskFilter, payload or "{}")
-        with self._store.reading() as session:
+        with self._reading() as session:
             page = find_page(session, wanted)
             return dump_json(
                 {"tasks": [summary_view(task) for task in page.tasks], "next": page.next}
@@ -97,7 +112,7 @@ class RecordCommands:
 
     def explain(self, task: TaskKey) -> str:
         """Return why a task failed, or what it waits for."""
-        with self._store.reading() as session:
+        with self._reading() as session:
             return dump_json(explain(session, task).as_json())
 
     def subscribe(self, payload: str) -> str:
@@ -121,7 +136,7 @@ class RecordCommands:
         if self._check_webhook is not None:
             self._check_webhook(webhook)
         subscription = TaskUpdateSubscription
-        with self._store.session() as session:
+        with told_plainly(), self._store.session() as session:
             task = find_task(session, key, locked=True)
             count = session.scalar(select(func.count()).where(subscription.task_id == task.id))
             known = subscription.get_by_task_and_subscriber(
@@ -146,7 +161,7 @@ class RecordCommands:
 
     def _unsubscribe(self, key: TaskKey, wish: _Wish) -> str:
         subscription = TaskUpdateSubscription
-        with self._store.session() as session:
+        with told_plainly(), self._store.session() as session:
             task = find_task(session, key, locked=True)
             theirs = delete(subscription).where(
                 subscription.task_id == task.id,
@@ -162,6 +177,11 @@ class RecordCommands:
             session.commit()
             return dump_json(self._view(task))
 
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with told_plainly(), self._store.reading() as session:
+            yield session
+
     def _view(self, task: ProcessingTask) -> dict[str, Any]:
         return task_view(task, href=self._href, file_href=self._file_href)
 
@@ -170,9 +190,11 @@ def _parsed(model: type[_Model], payload: str) -> _Model:
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
-        texts = (
-            f"{'.'.join(map(str, problem['loc'])) or 'payload'}: found {problem['input']!r:.80}; "
-            f"{problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ArgumentError("; ".join(texts)) from error
+        raise ArgumentError("; ".join(map(_problem, error.errors()))) from error
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"])) or "payload"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    said = text.startswith("found ")  # by our own validators
+    return f"{where}: {text}" if said else f"{where}: found {problem['input']!r:.80}; {text}"

@@ -98,8 +98,9 @@ class LocalFiles:
             folder.rmdir()
 
     def names(self) -> Iterator[Path]:
-        """Yield all files, finished or not, as paths."""
-        yield from (path for path in self.root.rglob("*") if path.is_file())
+        """Yield all files of tasks, finished or not, as paths."""
+        own = (path for path in self.root.rglob("*") if path.is_file())
+        yield from (path for path in own if path.parent != self.root)
 
     def _path(self, file: TaskFile) -> Path:
         return self._inside(file.file_storage_data)

@@ -22,6 +22,11 @@ __all__ = ["MAX_PAGE", "Page", "TaskFilter", "count_tasks", "find_page", "walk"]
 MAX_PAGE = 1000
 """Records on one page."""
 
+BAD = "BAD"
+"""The word for what has ended and is no success: partial, failed in any way, or lost."""
+
+_FILTER_WORDS = (set(Cause) - {Cause.ERROR}) | {BAD}
+
 _Task = ProcessingTask
 
 
@@ -31,9 +36,11 @@ class TaskFilter(BaseModel):
     Parameters
     ----------
     device, command, issuer, run_uid : str, optional
-        Whom the task commands, with what, who asked, and the uid of a run that it made.
+        Whom the task commands, with what, who asked (``user@host``, or only the user), and the uid
+        of a run that it made.
     status : str, optional
-        A status, or the cause of one, such as ABORTED.
+        A status, or the cause of one, such as ABORTED; or BAD, whatever has ended and is no
+        SUCCESS.
     started_after, started_before : datetime, optional
         Bounds of `started_at`: the first is included, the second is not.
     parent_uid : str, optional
@@ -71,9 +78,13 @@ class TaskFilter(BaseModel):
     @field_validator("status")
     @classmethod
     def _is_status(cls, value: str | None) -> str | None:
-        if value is None or value.upper() in set(Cause) - {Cause.ERROR}:
+        if value is None or value.upper() in _FILTER_WORDS:
             return value.upper() if value else None
-        return read_status(value).value
+        try:
+            return read_status(value).value
+        except ValueError:
+            known = ", ".join(dict.fromkeys((*RecordStatus, *sorted(_FILTER_WORDS))))
+            raise ValueError(f"found {value!r}, expected one of {known}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +141,11 @@ def _matching(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
         for column, value in (
             (_Task.device, wanted.device),
             (_Task.command, wanted.command),
-            (_Task.issuer, wanted.issuer),
         )
         if value is not None
     ]
+    if wanted.issuer is not None:
+        conditions.append(_is_issued_by(wanted.issuer))
     if wanted.status is not None:
         conditions.append(_has_status(wanted.status))
     if wanted.started_after is not None:
@@ -151,8 +163,16 @@ def _matching(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
     return query.where(*conditions)
 
 
+def _is_issued_by(issuer: str) -> ColumnElement[bool]:
+    if "@" in issuer:
+        return _Task.issuer == issuer
+    return or_(_Task.issuer == issuer, _Task.issuer.startswith(f"{issuer}@", autoescape=True))
+
+
 def _has_status(word: str) -> ColumnElement[bool]:
     over = _Task.finished_at.is_not(None)
+    if word == BAD:
+        return and_(over, func.coalesce(_Task.task_status, "") != RecordStatus.SUCCESS.value)
     if word == RecordStatus.PENDING:
         return _Task.finished_at.is_(None)
     if word == RecordStatus.UNKNOWN:

@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from milonga.control_model import HealthState, ResultCode
-from milonga.records._rows import MAX_TEXT, Durability, NewTask, Row, RowKind, shorten
+from milonga.records._rows import (
+    MAX_PARAMETERS,
+    MAX_TEXT,
+    Durability,
+    NewTask,
+    Row,
+    RowKind,
+    shorten,
+)
 from milonga.records._store import RecordStore
 from milonga.records._words import Phase, Situation
 from milonga.records._writer import RecorderSettings, RecorderStatistics, Writer, settle
@@ -104,6 +112,7 @@ class Recorder:
                 self._clock(),
                 parent_uid=task.parent_uid,
                 receipt=receipt,
+                urgent=then is not None or patience is not None,
             )
         )
         return receipt
@@ -113,11 +122,13 @@ class Recorder:
         uid: str,
         *,
         situation: Situation | None = None,
+        again: bool = False,
         progress: float | None = None,
         message: str | None = None,
         health: HealthState | None = None,
         command_id: str | None = None,
         deadline_at: datetime | None = None,
+        parameters: str | None = None,
         data: Any = None,
     ) -> None:
         """Write down what changed of a task that goes on; what is None has not changed.
@@ -128,9 +139,11 @@ class Recorder:
             Which task.
         situation : Situation, optional
             RUNNING or PAUSED, or ACCEPTED.
+        again : bool, optional
+            Whether it only goes on, and has begun before.
         progress : float, optional
             Between the record's `progress_start` and `progress_target`.
-        message, health, command_id, deadline_at, data : optional
+        message, health, command_id, deadline_at, parameters, data : optional
             New values of these columns.
 
         Raises
@@ -145,13 +158,14 @@ class Recorder:
             "health_state": health.name if health is not None else None,
             "command_id": shorten(command_id, 500),
             "deadline_at": deadline_at,
+            "parameters": shorten(parameters, MAX_PARAMETERS),
             "data": data,
         }
         if situation is not None:
             if situation.is_final:
                 raise ValueError(f"found {situation.name}, which is final; use finish()")
             values["phase"] = situation.words.phase.value
-            values["running_at"] = now if situation is Situation.RUNNING else None
+            values["running_at"] = now if situation is Situation.RUNNING and not again else None
         kept = {name: value for name, value in values.items() if value is not None}
         self._writer.put(Row(RowKind.CHANGE, uid, kept, now))
 
@@ -164,6 +178,7 @@ class Recorder:
         error: str = "",
         result_code: ResultCode | None = None,
         health: HealthState | None = None,
+        data: Any = None,
         then: Told | None = None,
         patience: float | None = None,
     ) -> Future[Durability]:
@@ -179,6 +194,8 @@ class Recorder:
             The text of the result, and the trace of what went wrong.
         result_code, health : optional
             What the command reports, if it is not what the situation says.
+        data : JSON value, optional
+            New value of this column.
         then : callable, optional
             Called once with the `Durability`, in the recorder's thread or, when the store is known
             not to answer, in this one. It must return soon.
@@ -211,8 +228,13 @@ class Recorder:
         }
         if situation is Situation.DONE:
             values["progress_value"] = 100.0
+        if data is not None:
+            values["data"] = data
         receipt = self._receipt(then, patience)
-        self._writer.put(Row(RowKind.FINISH, uid, values, self._clock(), receipt=receipt))
+        urgent = then is not None or patience is not None
+        self._writer.put(
+            Row(RowKind.FINISH, uid, values, self._clock(), receipt=receipt, urgent=urgent)
+        )
         return receipt
 
     def log(self, uid: str, text: str, level: str = "INFO") -> None:
@@ -220,10 +242,51 @@ class Recorder:
         values = {"text": shorten(text, MAX_TEXT), "level": shorten(level, 16)}
         self._writer.put(Row(RowKind.LOG, uid, values, self._clock()))
 
+    def note(self, uid: str, data: Any) -> None:
+        """Give the column `data` of a task, which may be over, a new value; its end stands."""
+        self._writer.put(Row(RowKind.NOTE, uid, {"data": data}, self._clock()))
+
     def add_run(self, uid: str, run_uid: str) -> None:
         """Note the uid of a run that a task made, so that the task is found by it (IN-03)."""
         values = {"run_uid": shorten(run_uid, 64)}
         self._writer.put(Row(RowKind.RUN, uid, values, self._clock()))
+
+    def add_step(self, uid: str, step_id: str, href: str, ui_href: str = "") -> None:
+        """Note that a task waits for a person (QE-05).
+
+        Parameters
+        ----------
+        uid : str
+            Which task.
+        step_id : str
+            Name of the step.
+        href, ui_href : str
+            Where the answer goes, and where a person gives it.
+        """
+        values = {
+            "step_id": shorten(step_id, 500),
+            "href": shorten(href, 500),
+            "ui_href": shorten(ui_href, 500),
+        }
+        self._writer.put(Row(RowKind.STEP, uid, values, self._clock()))
+
+    def clear_step(self, uid: str) -> None:
+        """Note that a task waits at its step no more (QE-06)."""
+        self._writer.put(Row(RowKind.CLEAR, uid, {}, self._clock()))
+
+    def keep(self, plugin_id: str, **values: Any) -> None:
+        """Keep JSON values of a device by name, as `PluginState` has them; None forgets one.
+
+        Parameters
+        ----------
+        plugin_id : str
+            The device's name.
+        **values
+            What to keep.
+        """
+        for key, value in values.items():
+            kept = {"plugin_id": plugin_id, "key": key, "value": value}
+            self._writer.put(Row(RowKind.STATE, plugin_id, kept, self._clock()))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over before is committed; return whether it is.
@@ -234,7 +297,7 @@ class Recorder:
             Seconds to wait.
         """
         receipt: Future[Durability] = Future()
-        self._writer.put(Row(RowKind.MARK, "", {}, self._clock(), receipt=receipt))
+        self._writer.put(Row(RowKind.MARK, "", {}, self._clock(), receipt=receipt, urgent=True))
         try:
             return receipt.result(timeout) is Durability.DURABLE
         except TimeoutError:

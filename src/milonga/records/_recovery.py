@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import aliased
 
 from milonga.control_model import HealthState, ResultCode
 from milonga.records._clock import in_utc
@@ -18,12 +19,14 @@ from milonga.records._tables import table_of
 from milonga.records._task_model import ProcessingTask
 from milonga.records._words import Phase, RecordStatus
 
-__all__ = ["close_lost", "take_over"]
+__all__ = ["close_abandoned", "close_lost", "take_over"]
 
 _logger = logging.getLogger(__name__)
 
 
-def take_over(store: RecordStore, owner: str) -> int:
+def take_over(
+    store: RecordStore, owner: str, *, keep_open: bool = False, signs: bool = False
+) -> int:
     """Sign in a server, and close what its earlier self left open.
 
     Two servers must not have the same name at one time; Tango's database sees to that.
@@ -34,6 +37,10 @@ def take_over(store: RecordStore, owner: str) -> int:
         The store.
     owner : str
         Name of the server, the same after each restart.
+    keep_open : bool
+        Whether to leave that open, for somebody who can find out what became of it.
+    signs : bool, optional
+        Whether the server signs its messages to hooks.
 
     Returns
     -------
@@ -41,14 +48,22 @@ def take_over(store: RecordStore, owner: str) -> int:
         Tasks that were closed as LOST.
     """
     now = store.clock()
-    fresh = {"incarnation": uuid.uuid4().hex, "started_at": now, "heartbeat_at": now}
+    fresh = {
+        "incarnation": uuid.uuid4().hex,
+        "started_at": now,
+        "heartbeat_at": now,
+        "signs": signs,
+    }
     with store.writing() as transaction:
         connection = transaction.connection
         last = connection.scalar(select(RecordOwner.heartbeat_at).where(RecordOwner.name == owner))
         connection.execute(insert_ignoring(connection, RecordOwner), {"name": owner, **fresh})
         connection.execute(update(RecordOwner).where(RecordOwner.name == owner).values(fresh))
+        if keep_open:
+            return 0
         heard = f", last heard of at {in_utc(last):%Y-%m-%d %H:%M:%S} UTC" if last else ""
-        return _close(transaction, [owner], f"lost on restart of {owner}{heard}", now)
+        of_owner = ProcessingTask.owner == owner
+        return _close(transaction, of_owner, f"lost on restart of {owner}{heard}", now)
 
 
 def close_lost(store: RecordStore, silent_for: float) -> int:
@@ -69,15 +84,50 @@ def close_lost(store: RecordStore, silent_for: float) -> int:
         )
         owners = [*transaction.connection.scalars(silent)]
         text = f"lost: {', '.join(owners)} not heard of for {silent_for:.4g} s"
-        return _close(transaction, owners, text, now) if owners else 0
+        return _close(transaction, ProcessingTask.owner.in_(owners), text, now) if owners else 0
 
 
-def _close(transaction: Transaction, owners: Iterable[str], text: str, now: datetime) -> int:
-    """Close all open tasks of `owners`; nobody can know how they ended."""
-    connection, task = transaction.connection, ProcessingTask
-    left = select(task.id, task.uid, task.started_at).where(
-        task.finished_at.is_(None), task.owner.in_([*owners])
+def close_abandoned(
+    store: RecordStore, owner: str, devices: Iterable[str], before: datetime
+) -> int:
+    """Close the commands of devices that a server has no more; return how many tasks.
+
+    A device takes up what it had not finished when its server is back; one that was renamed or
+    removed does not.
+
+    Parameters
+    ----------
+    store : RecordStore
+        The store.
+    owner : str
+        Name of the server.
+    devices : iterable of str
+        The devices that it has.
+    before : datetime
+        Only what was submitted before.
+    """
+    task, root = ProcessingTask, aliased(ProcessingTask)
+    abandoned = select(root.id).where(
+        root.owner == owner,
+        root.parent_id.is_(None),
+        root.finished_at.is_(None),
+        root.device.is_not(None),
+        root.device.not_in([*devices]),
+        root.started_at < before,
     )
+    now, text = store.clock(), f"lost: {owner} has no such device any more"
+    with store.writing() as transaction:
+        numbers = [*transaction.connection.scalars(abandoned)]
+        of_them = or_(task.id.in_(numbers), task.root_id.in_(numbers))
+        return _close(transaction, of_them, text, now) if numbers else 0
+
+
+def _close(
+    transaction: Transaction, condition: ColumnElement[bool], text: str, now: datetime
+) -> int:
+    """Close open tasks; nobody can know how they ended."""
+    connection, task = transaction.connection, ProcessingTask
+    left = select(task.id, task.uid, task.started_at).where(task.finished_at.is_(None), condition)
     rows = connection.execute(left.order_by(task.id).with_for_update()).all()
     for number, uid, started_at in rows:
         connection.execute(

@@ -1,28 +1,36 @@
 """Let records go that are old, too many or too large.
 
-A command goes with its whole tree, and only when all of it is over: nothing that runs is dropped,
-nor anything above it (QE-11). Files go first; a crash in between leaves rows whose files are gone,
-which the next round drops, never files that nobody knows of.
+A command goes with its whole tree and its analyses, and only when all of it is over: nothing that
+runs is dropped, nor anything above it (QE-11). Files go first; a crash in between leaves rows whose
+files are gone, which the next round drops, never files that nobody knows of.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, func, or_, select
+from sqlalchemy import Text, cast, delete, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
+from milonga.records._analysis_model import Analysis
+from milonga.records._events import insert_ignoring
 from milonga.records._file_model import TaskFile
+from milonga.records._state_model import PluginState, keep_state
 from milonga.records._step_model import TaskLogLine
 from milonga.records._store import RecordStore
 from milonga.records._task_model import ProcessingTask
 
-__all__ = ["Retention", "retain"]
+__all__ = ["Retention", "claim_round", "retain"]
 
 _logger = logging.getLogger(__name__)
 _Task = ProcessingTask
+
+_PLUGIN = "milonga.records"
+_SQLITE_SIZE = (
+    "(SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size())"
+)
 
 _ROW_BYTES = 1024
 """What a row weighs beside its texts, with its places in the indexes."""
@@ -75,9 +83,36 @@ def retain(
         if drop_file is not None:
             batch = _without_files(store, batch, drop_file)
         with store.writing() as transaction:
+            in_batch = or_(_Task.id.in_(batch), _Task.root_id.in_(batch))
+            tasks = select(_Task.id).where(in_batch)
+            transaction.connection.execute(delete(Analysis).where(Analysis.task_id.in_(tasks)))
             transaction.connection.execute(delete(_Task).where(_Task.id.in_(batch)))
         gone += len(batch)
     return gone
+
+
+def claim_round(store: RecordStore, every: float) -> bool:
+    """Tell whether it is this process that has to look after the store now.
+
+    The processes that share a store need not do the same one after the other.
+
+    Parameters
+    ----------
+    store : RecordStore
+        The store.
+    every : float
+        Seconds for which nobody else has to.
+    """
+    now, key = store.clock(), {"plugin_id": _PLUGIN, "key": "last round"}
+    mine = PluginState.plugin_id == key["plugin_id"], PluginState.key == key["key"]
+    with store.writing() as transaction:
+        connection = transaction.connection
+        connection.execute(insert_ignoring(connection, PluginState), key | {"value": ""})
+        last = connection.scalar(select(PluginState.value).where(*mine).with_for_update())
+        if last and 0 <= (now - datetime.fromisoformat(last)).total_seconds() < every:
+            return False
+        keep_state(connection, **key, value=now.isoformat())
+    return True
 
 
 def _victims(session: Session, store: RecordStore, retention: Retention) -> list[int]:
@@ -95,9 +130,18 @@ def _victims(session: Session, store: RecordStore, retention: Retention) -> list
     if retention.max_count is not None:
         count = session.scalar(select(func.count()).where(_Task.parent_id.is_(None))) or 0
         wanted |= set(removable[: max(0, count - retention.max_count)])
-    if retention.max_bytes is not None:
+    if retention.max_bytes is not None and not _fits(session, retention.max_bytes):
         wanted |= _too_large(session, removable, wanted, retention.max_bytes)
     return [number for number in removable if number in wanted]
+
+
+def _fits(session: Session, max_bytes: int) -> bool:
+    """Tell whether all is within the bound, without a look at each row."""
+    postgresql = session.connection().dialect.name == "postgresql"
+    own = "pg_database_size(current_database())" if postgresql else _SQLITE_SIZE
+    size = session.scalar(select(literal_column(own)))
+    files = session.scalar(select(func.coalesce(func.sum(TaskFile.size), 0)))
+    return int(size or 0) + int(files or 0) <= max_bytes
 
 
 def _too_large(
@@ -127,6 +171,9 @@ def _sizes(session: Session) -> dict[int, int]:
         select(root, func.sum(own)).group_by(root),
         select(root, func.sum(func.length(TaskLogLine.text) + 100))
         .join(TaskLogLine, TaskLogLine.task_id == _Task.id)
+        .group_by(root),
+        select(root, func.sum(func.length(cast(Analysis.payload, Text)) + _ROW_BYTES))
+        .join(Analysis, Analysis.task_id == _Task.id)
         .group_by(root),
         select(root, func.sum(TaskFile.size))
         .join(TaskFile, TaskFile.task_id == _Task.id)

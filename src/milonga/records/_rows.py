@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, TypeVar
 
 from milonga.records._types import clean_text
@@ -32,20 +32,33 @@ class Durability(Enum):
     LOST = "not written: the buffer was full, or the store refused the row"
 
 
-class RowKind(Enum):
+class RowKind(StrEnum):  # whose hash is that of a text, and quick
     """What a row does."""
 
     OPEN = "open"
     CHANGE = "change"
     FINISH = "finish"
     LOG = "log"
+    NOTE = "note"
     RUN = "run"
+    STEP = "step"
+    CLEAR = "clear"
+    STATE = "state"
     MARK = "mark"
 
     @property
     def is_essential(self) -> bool:
         """Whether the row is kept as long as there is any room."""
-        return self not in {RowKind.CHANGE, RowKind.LOG}
+        return self not in _PASSING
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether the row says something about a task."""
+        return self not in _OF_NO_TASK
+
+
+_PASSING = frozenset({RowKind.CHANGE, RowKind.LOG, RowKind.NOTE})
+_OF_NO_TASK = frozenset({RowKind.STATE, RowKind.MARK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +127,19 @@ class Row:
     at: datetime
     parent_uid: str | None = None
     receipt: Future[Durability] | None = None
+    urgent: bool = False
     late: bool = False
     done: bool = False
     outcome: Durability = Durability.DURABLE
+    size: int = field(init=False)
+    """About how many bytes the row takes in memory."""
 
-    @property
-    def size(self) -> int:
-        """About how many bytes the row takes in memory."""
-        texts = (len(value) for value in self.values.values() if isinstance(value, str))
-        return _ROW_BYTES + sum(texts)
+    def __post_init__(self) -> None:
+        size = _ROW_BYTES
+        for value in self.values.values():
+            if isinstance(value, str):
+                size += len(value)
+        self.size = size
 
 
 def shorten(text: _Text, limit: int) -> _Text:
@@ -152,8 +169,8 @@ def new_tasks(
     Parameters
     ----------
     tree : mapping
-        A node with the keys ``name``, ``type``, ``target``, ``command`` and ``children``, such as
-        the snapshot of a task tree.
+        A node with the keys ``name``, ``type``, ``target``, ``command``, ``argument`` and
+        ``children``, such as the snapshot of a task tree.
     uid : str
         Unique name of the root; nodes below get `node_uid`.
     parent_uid : str, optional
@@ -167,6 +184,7 @@ def new_tasks(
         "parent_uid": parent_uid,
         "device": tree.get("target"),
         "command": tree.get("command"),
+        "parameters": tree.get("argument") or "",
         "kind": tree.get("type", "command"),
     }
     yield NewTask(**(fields | of_root))

@@ -2,15 +2,16 @@
 
 from typing import Any, Self
 
-from sqlalchemy import LargeBinary, String, delete, select
+from sqlalchemy import Connection, LargeBinary, String, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from milonga.records._sessions import session_of
-from milonga.records._tables import Base
+from milonga.records._tables import Base, table_of
 from milonga.records._tracked import plain, track_changes
 from milonga.records._types import JSON_COLUMN
 
-__all__ = ["MAX_BLOB_BYTES", "DataBlob", "PluginState"]
+__all__ = ["MAX_BLOB_BYTES", "DataBlob", "PluginState", "find_states", "keep_state"]
 
 MAX_BLOB_BYTES = 16 * 1024 * 1024
 """What one blob may weigh; larger things are files of a task."""
@@ -121,3 +122,19 @@ class DataBlob(_Keyed, Base):
 
 
 track_changes(PluginState.value)
+
+
+def keep_state(connection: Connection, plugin_id: str, key: str, value: Any) -> None:
+    """Set a value, whether or not there was one."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    row = {"plugin_id": plugin_id, "key": key, "value": value}
+    new = dialect.insert(table_of(PluginState)).values(row)
+    connection.execute(
+        new.on_conflict_do_update(index_elements=["plugin_id", "key"], set_={"value": value})
+    )
+
+
+def find_states(session: Session, plugin_id: str) -> dict[str, Any]:
+    """Return all values that a device keeps."""
+    own = select(PluginState.key, PluginState.value).where(PluginState.plugin_id == plugin_id)
+    return {key: plain(value) for key, value in session.execute(own)}

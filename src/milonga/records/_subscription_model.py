@@ -121,7 +121,8 @@ class OutboxMessage(Base):
     """A message to a hook that has not been delivered yet.
 
     It is written in the transaction of the change that it tells of, so that neither is there
-    without the other. Its number is its place in the order of messages.
+    without the other. Its number is its place in the order of messages, its `owner` the server that
+    the task belongs to.
     """
 
     __tablename__ = "webhook_outbox"
@@ -150,3 +151,4 @@ class OutboxMessage(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     last_error: Mapped[str] = mapped_column(Text, default="")
     leased_until: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+    owner: Mapped[str | None] = mapped_column(String(255), default=None)

@@ -8,7 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import object_session
 
 from milonga.records._file_model import TEMP_FILE, TaskFile
+from milonga.records._log_view import LogPage, log_page
+from milonga.records._step_model import Step
 from milonga.records._task_model import ProcessingTask
+from milonga.records._tracked import plain
 
 __all__ = ["FileHref", "TaskHref", "summary_view", "task_href", "task_view"]
 
@@ -40,22 +43,18 @@ def task_view(
     -------
     dict
         `status`, `log`, `links`; `progress` and `steps` if there are any; `outputs` once the task
-        is over; and what `summary_view` has.
+        is over; and what `summary_view` has. Of a long log there are the last lines, see
+        `log_page`; `entries` has them with their times, `earlierEntries` how many come before, and
+        `logCursor` where they end.
     """
-    view = summary_view(task) | {"log": task.task_log, "error": task.error}
+    view = summary_view(task) | _log(task) | {"error": task.error}
+    view |= {"parameters": task.parameters, "data": plain(task.data)}
     progress = _progress(task)
     if progress is not None:
         view["progress"] = progress
-    if task.steps:
-        view["steps"] = [
-            {
-                "href": step.href,
-                "uiHref": step.ui_href,
-                "stepId": step.step_id,
-                "cleared": step.cleared,
-            }
-            for step in task.steps
-        ]
+    steps = _steps(task)
+    if steps:
+        view["steps"] = steps
     if task.is_finished and file_href is not None:
         view["outputs"] = [_output(file, file_href) for file in task.outputs if _is_output(file)]
     elif task.is_finished:
@@ -67,6 +66,38 @@ def task_view(
     view["parent"] = _uid(task, task.parent_id)
     view["root"] = _uid(task, task.root_id)
     return view
+
+
+def _log(task: ProcessingTask) -> dict[str, Any]:
+    """Return the last lines of the log, and how many come before them."""
+    session = object_session(task)
+    page = LogPage([], 0, None) if session is None else log_page(session, task.id)
+    return {
+        "log": page.text(),
+        "entries": page.entries(),
+        "earlierEntries": page.left_out,
+        "logCursor": page.earlier,
+    }
+
+
+def _steps(task: ProcessingTask) -> list[dict[str, Any]]:
+    """Return the steps of a task; those of a command are also those of the nodes of its tree."""
+    session = object_session(task)
+    found = list(task.steps)
+    if session is not None and task.parent_id is None:
+        below = select(Step).join(ProcessingTask, Step.id == ProcessingTask.id)
+        found += session.scalars(
+            below.where(ProcessingTask.root_id == task.id).order_by(Step.id, Step.number)
+        )
+    return [
+        {
+            "href": step.href,
+            "uiHref": step.ui_href,
+            "stepId": step.step_id,
+            "cleared": step.cleared,
+        }
+        for step in found
+    ]
 
 
 def summary_view(task: ProcessingTask) -> dict[str, Any]:

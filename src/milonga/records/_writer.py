@@ -9,6 +9,7 @@ for one is told that it is not durable yet. Progress and logs give way first.
 """
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -18,10 +19,11 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, update
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from milonga.records._batch import Batch, Counts
+from milonga.records._known import KnownTasks, WrongGuessError
 from milonga.records._owner_model import RecordOwner
 from milonga.records._recovery import take_over
 from milonga.records._rows import Durability, Row, RowKind
@@ -62,6 +64,14 @@ class RecorderSettings:
         Seconds between the heartbeats of the server.
     retry_first, retry_longest : float
         Seconds before a store that did not answer is tried again: at first, and at most.
+    hangs_after : float
+        Seconds after which a transaction that goes on counts as a store that does not answer.
+    linger : float
+        Seconds that rows nobody waits for may wait for others to be written with.
+    keep_open : bool
+        Whether what an earlier self of the server left open stays so, for `find_unfinished`.
+    signs : bool
+        Whether the server signs its messages to hooks.
     """
 
     max_buffered: int = 20_000
@@ -71,6 +81,10 @@ class RecorderSettings:
     heartbeat: float = 5.0
     retry_first: float = 0.05
     retry_longest: float = 5.0
+    hangs_after: float = 10.0
+    linger: float = 0.0
+    keep_open: bool = False
+    signs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +151,28 @@ class Writer:
         self._changed = threading.Condition(threading.Lock())
         self._rows: deque[Row] = deque()
         self._in_hand = 0
+        self._batch: list[Row] = []
+        self._batch_due = math.inf
         self._bytes = 0
+        self._urgent = False
         self._closing = False
         self._abandoned = False
         self._heartbeat_due = 0.0
         self._away = False
         self._counts = RecorderStatistics()
         self._signed_in = False
+        self._known = KnownTasks()
         self._thread = threading.Thread(target=self._run, name="milonga-records", daemon=True)
         self._thread.start()
 
     @property
     def is_away(self) -> bool:
-        """Whether the store did not answer when it was tried last."""
-        return self._away
+        """Whether the store did not answer when it was tried last, or does not answer now."""
+        return self._away or self._hangs
+
+    @property
+    def _hangs(self) -> bool:
+        return time.monotonic() > self._batch_due
 
     def statistics(self) -> RecorderStatistics:
         """Return the counters."""
@@ -159,10 +181,20 @@ class Writer:
 
     def put(self, row: Row) -> None:
         """Take a row; return at once."""
+        if self._hangs:
+            self._note_hang()
         with self._changed:
             outcome = self._admit(row)
         if outcome is not None:
             settle(row.receipt, outcome)
+
+    def _note_hang(self) -> None:
+        """Do what the thread would, if it did not wait for the store itself."""
+        with self._changed:
+            batch, hangs = [*self._batch], self._hangs and not self._away
+        if hangs:
+            seconds = self._settings.hangs_after
+            self._mark_away(batch, TimeoutError(f"a transaction takes more than {seconds:.4g} s"))
 
     def _admit(self, row: Row) -> Durability | None:
         """Take a row if there is room; return what its caller can be told at once."""
@@ -177,7 +209,9 @@ class Writer:
         row.late = self._away
         self._bytes += row.size
         self._rows.append(row)
-        if len(self._rows) == 1:
+        hurries = row.urgent and not self._urgent
+        self._urgent = self._urgent or row.urgent
+        if len(self._rows) == 1 or hurries:
             self._changed.notify_all()
         if not self._away or row.kind is RowKind.MARK:
             return None
@@ -233,12 +267,20 @@ class Writer:
         with self._changed:
             if self._signed_in and not self._rows and not self._closing:
                 self._changed.wait(self._settings.heartbeat)
+            if self._rows and self._settings.linger:
+                self._changed.wait_for(lambda: self._hurries, self._settings.linger)
+            self._urgent = False
             if self._abandoned or (self._closing and not self._rows):
                 return None
             size = min(len(self._rows), self._settings.max_batch)
             batch = [self._rows.popleft() for _ in range(size)]
             self._in_hand = size
             return batch
+
+    @property
+    def _hurries(self) -> bool:
+        """Whether somebody waits for what is to be written; with the lock held."""
+        return self._urgent or self._closing or len(self._rows) >= self._settings.max_batch
 
     def _put_back(self, batch: Sequence[Row]) -> None:
         with self._changed:
@@ -258,11 +300,17 @@ class Writer:
 
     def _try(self, batch: Sequence[Row]) -> bool:
         """Write a batch; return False if the store does not answer."""
+        with self._changed:
+            self._batch_due = time.monotonic() + self._settings.hangs_after
+            self._batch = [*batch]
         try:
             self._write_or_split(batch)
         except Exception as error:  # noqa: BLE001 - the thread must go on, whatever it is
             self._mark_away(batch, error)
             return False
+        finally:
+            with self._changed:
+                self._batch_due, self._batch = math.inf, []
         with self._changed:
             self._in_hand = 0
         if self._away:
@@ -286,17 +334,30 @@ class Writer:
 
     def _write(self, batch: Sequence[Row]) -> None:
         if not self._signed_in:
-            take_over(self._store, self._owner)
+            how = {"keep_open": self._settings.keep_open, "signs": self._settings.signs}
+            take_over(self._store, self._owner, **how)
             self._signed_in = True
         if not batch and time.monotonic() < self._heartbeat_due:
             return
+        try:
+            counts = self._transact(batch, self._known)
+        except (WrongGuessError, IntegrityError):
+            counts = self._transact(batch, None)
+        self._committed(batch, counts)
+
+    def _transact(self, batch: Sequence[Row], guess: KnownTasks | None) -> Counts:
         for row in batch:
             row.outcome = Durability.DURABLE
-        with self._store.writing() as transaction:
-            work = Batch(transaction, batch, self._owner)
-            work.write()
-            self._show_life(transaction.connection)
-        self._committed(batch, work.counts)
+        try:
+            with self._store.writing() as transaction:
+                work = Batch(transaction, batch, self._owner, guess)
+                work.write()
+                self._show_life(transaction.connection)
+        except BaseException:
+            self._known.forget()
+            raise
+        self._known.learn(work.tasks())
+        return work.counts
 
     def _show_life(self, connection: Connection) -> None:
         if time.monotonic() < self._heartbeat_due:

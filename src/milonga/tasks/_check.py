@@ -2,6 +2,10 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from pydantic import JsonValue
+
+from milonga.tasks._answers import steps_named_in
+from milonga.tasks._arguments import ValueArgument
 from milonga.tasks._command_map import (
     CommandMap,
     CommandSpec,
@@ -11,8 +15,10 @@ from milonga.tasks._command_map import (
     NodeSpec,
     PlanStepSpec,
 )
+from milonga.tasks._late_specs import AnalysisSpec, ConfirmSpec
 from milonga.tasks._parts import EVERY_CHILD, ChildSpec, PolicySpec
 from milonga.tasks._problems import problem
+from milonga.tasks._safety import unconfirmed
 
 __all__ = ["Surroundings", "check_children", "check_command_map"]
 
@@ -28,8 +34,8 @@ class Surroundings:
         Methods that can be steps.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
-    plans : iterable of str, optional
-        Names of the plans that the device allows.
+    plans, analyses : iterable of str, optional
+        Names of the plans and of the analyses that the device allows.
     """
 
     def __init__(
@@ -38,10 +44,12 @@ class Surroundings:
         methods: Iterable[str],
         known_groups: Iterable[str] = (),
         plans: Iterable[str] = (),
+        analyses: Iterable[str] = (),
     ) -> None:
         self.children = tuple(children)
         self.methods = frozenset(methods)
         self.plans = frozenset(plans)
+        self.analyses = frozenset(analyses)
         groups = {group for child in children for group in child.groups}
         self.targets = groups | set(known_groups) | {child.name for child in children}
 
@@ -62,7 +70,10 @@ class Surroundings:
             if not node.is_function and node.plan not in self.plans:
                 expected = f"module:function, or {_one_of(self.plans)}"
                 yield problem(f"{path}.plan", repr(node.plan), expected)
-        else:
+        elif isinstance(node, AnalysisSpec):
+            if node.analysis not in self.analyses:
+                yield problem(f"{path}.analysis", repr(node.analysis), _one_of(self.analyses))
+        elif isinstance(node, DeviceSpec):
             yield from self.policy_problems(path, node.policy)
             yield from self._target_problems(path, node)
 
@@ -73,7 +84,7 @@ class Surroundings:
             return
         expected = f"a child or group, {_one_of(self.targets)}"
         if node.target is None:
-            hint = ", or one of the keys target, tasks, internal, plan in it"
+            hint = ", or one of the keys target, tasks, internal, plan, prompt, analysis in it"
             yield problem(path, f"the unknown keyword {name!r}", expected + hint)
         else:
             yield problem(f"{path}.target", repr(target), f"{expected} or '{EVERY_CHILD}'")
@@ -93,6 +104,38 @@ class Surroundings:
         yield from self.policy_problems(name, spec.policy)
         for task, node in spec.tasks.items():
             yield from self.problems(f"{name}.tasks.{task}", node)
+        yield from _answer_problems(name, spec)
+        nodes = dict(_nodes(name, spec.tasks.items()))
+        yield from unconfirmed(name, spec, nodes, self.meant_by)
+
+
+def _answer_problems(name: str, spec: CommandSpec) -> Iterator[str]:
+    """Yield the answers that are named though nobody is asked for them."""
+    nodes = list(_nodes(name, spec.tasks.items()))
+    asked = [path.rpartition(".tasks.")[2] for path, node in nodes if isinstance(node, ConfirmSpec)]
+    for step in sorted({step for step in asked if asked.count(step) > 1}):
+        yield problem(name, f"{step!r} as the name of several steps that ask", "it once")
+    for path, node in nodes:
+        for step in steps_named_in(_value_of(node)):
+            if step not in asked:
+                expected = f"a step that asks, {_one_of(asked)}"
+                yield problem(path, f"$answer of {step!r}", expected)
+
+
+def _nodes(path: str, tasks: Iterable[tuple[str, NodeSpec]]) -> Iterator[tuple[str, NodeSpec]]:
+    for name, node in tasks:
+        yield f"{path}.tasks.{name}", node
+        if isinstance(node, CompositeSpec):
+            yield from _nodes(f"{path}.tasks.{name}", node.tasks.items())
+
+
+def _value_of(node: NodeSpec) -> JsonValue:
+    """Return the part of a node in which answers can be named."""
+    if isinstance(node, DeviceSpec | InternalSpec):
+        return node.argument.value if isinstance(node.argument, ValueArgument) else None
+    if isinstance(node, PlanStepSpec):
+        return node.arguments
+    return node.parameters if isinstance(node, AnalysisSpec) else None
 
 
 def _one_of(names: Collection[str]) -> str:
@@ -131,6 +174,7 @@ def check_command_map(
     *,
     known_groups: Iterable[str] = (),
     plans: Iterable[str] = (),
+    analyses: Iterable[str] = (),
 ) -> list[str]:
     """Return what in a command map does not fit the children and methods that there are.
 
@@ -144,8 +188,8 @@ def check_command_map(
         Names of the methods that can be steps.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
-    plans : iterable of str, optional
-        Names of the plans that the device allows.
+    plans, analyses : iterable of str, optional
+        Names of the plans and of the analyses that the device allows.
 
     Returns
     -------
@@ -160,7 +204,7 @@ def check_command_map(
     ...     print(line.partition(",")[0])
     On.tasks.fpga: found the unknown keyword 'fpga'
     """
-    around = Surroundings(children, methods, known_groups, plans)
+    around = Surroundings(children, methods, known_groups, plans, analyses)
     found = check_children(children)
     for name, spec in command_map.items():
         found.extend(around.command_problems(name, spec))

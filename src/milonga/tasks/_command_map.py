@@ -27,6 +27,7 @@ from pydantic import (
 from milonga.errors import CommandMapError
 from milonga.tasks._arguments import ArgumentRule, KeysArgument, ValueArgument
 from milonga.tasks._kinds import MAX_DEPTH, TaskType
+from milonga.tasks._late_specs import AnalysisSpec, ConfirmSpec
 from milonga.tasks._parts import (
     EVERY_CHILD,
     AllowedStates,
@@ -55,6 +56,7 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\
 
 class _Node(Model):
     timeout: Seconds | None = None
+    max_timeout: Seconds | None = None
     optional: StrictBool = False
 
 
@@ -69,14 +71,17 @@ class DeviceSpec(_Node):
         Command of the child; the mapped command if absent.
     argument : optional
         "full", "none", ``{"keys": [...]}`` or ``{"value": ...}``.
-    timeout : float, optional
-        Seconds that each child may take.
+    timeout, max_timeout : float, optional
+        Seconds that each child may take, and those that it may take if it asks for more.
     reject_missing : bool, optional
         Whether the whole command is rejected if a target is missing or not allowed.
     optional : bool, optional
         Whether the target may be unknown, and its failure does not stop a sequence.
     type, skip_subtasks, policy : optional
         For a target that is several children.
+    trust_result : bool, optional
+        In a safety command: whether the result of a child will do that has no `until` for it, such
+        as one whose own command is a safety command.
     """
 
     target: Name | None = None
@@ -86,6 +91,12 @@ class DeviceSpec(_Node):
     type: CompositeType = TaskType.PARALLEL
     skip_subtasks: StrictBool | None = None
     policy: PolicySpec | None = None
+    trust_result: StrictBool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_join(cls, data: object) -> object:
+        return fold_join(data)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -101,7 +112,7 @@ class InternalSpec(_Node):
     ----------
     internal : str
         Name of the method.
-    argument, timeout, optional : optional
+    argument, timeout, max_timeout, optional : optional
         As for a `DeviceSpec`.
     """
 
@@ -119,7 +130,7 @@ class PlanStepSpec(_Node):
         allowed by being named here.
     arguments : optional
         "full" for the command's own argument, or what the plan takes, by parameter.
-    timeout, optional : optional
+    timeout, max_timeout, optional : optional
         As for a `DeviceSpec`.
     """
 
@@ -152,20 +163,45 @@ class CompositeSpec(_Node):
         Name of the node to node, in order.
     type : {"sequential", "parallel"}, optional
         How they run.
-    timeout : float, optional
-        Seconds for all of them together.
+    timeout, max_timeout : float, optional
+        Seconds for all of them together, and those that they may take if one asks for more.
     skip_subtasks : bool, optional
         Whether a failure in a sequence rejects the rest; the default is that of the node above.
     optional : bool, optional
         Whether a failure of this node does not stop the sequence that it is a step of.
     policy : PolicySpec, optional
-        How their outcomes are joined.
+        How their outcomes are joined. The key ``join`` is a short form: "all", "any", how many
+        must succeed, or which part of them.
     """
 
     tasks: "dict[Name, NodeSpec]"
     type: CompositeType = TaskType.SEQUENTIAL
     skip_subtasks: StrictBool | None = None
     policy: PolicySpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_join(cls, data: object) -> object:
+        return fold_join(data)
+
+
+def fold_join(data: object) -> object:
+    """Put the short form of a join rule, ``join``, into the node's policy.
+
+    Examples
+    --------
+    >>> fold_join({"tasks": {}, "join": 3})
+    {'tasks': {}, 'policy': {'min_success': 3}}
+    """
+    if not isinstance(data, dict) or "join" not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key != "join"}
+    join, policy = data["join"], rest.get("policy") or {}
+    word = isinstance(join, str)
+    key = "join" if word else "min_success"
+    if isinstance(policy, dict) and key in policy:
+        raise ValueError(f"one of join and policy.{key}; they say the same")
+    return rest | {"policy": {**policy, key: join}} if isinstance(policy, dict) else data
 
 
 def _node_tag(value: object) -> str:
@@ -175,7 +211,15 @@ def _node_tag(value: object) -> str:
         return "<internal>"
     if isinstance(value, PlanStepSpec) or (isinstance(value, dict) and "plan" in value):
         return "<plan>"
+    if isinstance(value, ConfirmSpec) or _is_kind(value, "confirm", "prompt"):
+        return "<confirm>"
+    if isinstance(value, AnalysisSpec) or _is_kind(value, "analysis", "analysis"):
+        return "<analysis>"
     return "<device>"
+
+
+def _is_kind(value: object, kind: str, key: str) -> bool:
+    return isinstance(value, dict) and (value.get("type") == kind or key in value)
 
 
 def _nothing_is_default(value: object) -> object:
@@ -186,11 +230,16 @@ NodeSpec = Annotated[
     Annotated[CompositeSpec, Tag("<composite>")]
     | Annotated[DeviceSpec, Tag("<device>")]
     | Annotated[InternalSpec, Tag("<internal>")]
-    | Annotated[PlanStepSpec, Tag("<plan>")],
+    | Annotated[PlanStepSpec, Tag("<plan>")]
+    | Annotated[ConfirmSpec, Tag("<confirm>")]
+    | Annotated[AnalysisSpec, Tag("<analysis>")],
     Discriminator(_node_tag),
     BeforeValidator(_nothing_is_default),
 ]
-"""A node of a command, by the key that it has: `tasks`, `internal`, `plan`, or else a device."""
+"""A node of a command, by the key that it has.
+
+The keys are `tasks`, `internal`, `plan`, `prompt` and `analysis`; without one it is a device.
+"""
 
 
 class CommandSpec(Model):
@@ -204,20 +253,33 @@ class CommandSpec(Model):
         How they run.
     allowed_states : AllowedStates, optional
         States that a child must be in to be sent a command.
-    timeout : float, optional
-        Seconds for the whole command.
+    timeout, max_timeout : float, optional
+        Seconds for the whole command, and those that it may take if a step asks for more.
     skip_subtasks : bool, optional
         Whether a failure in a sequence rejects the rest.
     policy : PolicySpec, optional
         How the outcomes are joined.
+    safety : bool, optional
+        Whether it brings to safety: it overtakes the queue and is never refused for what runs.
+        It may have a name of its own, which the device then has as a command.
+    interrupts : {"running", "none"}, optional
+        For a safety command: whether what runs is aborted, or goes on beside it.
     """
 
     tasks: dict[Name, NodeSpec]
     type: CompositeType = TaskType.SEQUENTIAL
     allowed_states: AllowedStates | None = None
     timeout: Seconds | None = None
+    max_timeout: Seconds | None = None
     skip_subtasks: StrictBool = False
     policy: PolicySpec | None = None
+    safety: StrictBool = False
+    interrupts: Literal["running", "none"] = "running"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_join(cls, data: object) -> object:
+        return fold_join(data)
 
     @model_validator(mode="after")
     def _not_too_deep(self) -> Self:
@@ -225,6 +287,33 @@ class CommandSpec(Model):
         if levels > MAX_DEPTH:
             raise ValueError(f"at most {MAX_DEPTH} levels; there are {levels}")
         return self
+
+    @model_validator(mode="after")
+    def _safety_waits_for_nobody(self) -> Self:
+        if not self.safety:
+            if "interrupts" in self.model_fields_set:
+                raise ValueError("no key interrupts where safety is not true")
+            return self
+        if self.allowed_states is not None:
+            raise ValueError("no key allowed_states where safety is true")
+        others = [name for name, node in _leaves(self) if not isinstance(node, _QUICK)]
+        if others:
+            found = ", ".join(others)
+            raise ValueError(
+                f"only steps that are devices or methods where safety is true; {found} is not"
+            )
+        return self
+
+
+_QUICK = (DeviceSpec, InternalSpec)
+
+
+def _leaves(spec: CommandSpec | CompositeSpec) -> Iterator[tuple[str, NodeSpec]]:
+    for name, node in spec.tasks.items():
+        if isinstance(node, CompositeSpec):
+            yield from _leaves(node)
+        else:
+            yield name, node
 
 
 def _levels(spec: CommandSpec | CompositeSpec) -> int:
@@ -302,6 +391,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "<device>": DeviceSpec,
     "<internal>": InternalSpec,
     "<plan>": PlanStepSpec,
+    "<confirm>": ConfirmSpec,
+    "<analysis>": AnalysisSpec,
     "<keys>": KeysArgument,
     "<value>": ValueArgument,
     "allowed_states": AllowedStates,

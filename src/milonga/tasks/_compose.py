@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from milonga.errors import CompositionError
+from milonga.tasks._answers import Answers, names_answers
 from milonga.tasks._arguments import Nothing, hand_on
+from milonga.tasks._asking import is_late, patience_of, skips_after_failure
 from milonga.tasks._check import Surroundings, check_children
 from milonga.tasks._command_map import (
     CommandSpec,
@@ -16,21 +17,20 @@ from milonga.tasks._command_map import (
     NodeSpec,
     PlanStepSpec,
 )
+from milonga.tasks._confirm import StepAsker
 from milonga.tasks._context import LeafAction
 from milonga.tasks._internal import InternalMethod, internal_action
 from milonga.tasks._kinds import TaskType, Tolerance
+from milonga.tasks._late import AnalysisStarter, analysis_leaf, confirm_leaf, filled_first
+from milonga.tasks._late_specs import AnalysisSpec, ConfirmSpec
 from milonga.tasks._leaf import LeafTask
 from milonga.tasks._node import BaseTask
 from milonga.tasks._parts import ChildSpec, PolicySpec
 from milonga.tasks._policy import policy_factory_for
 from milonga.tasks._tree import Task
+from milonga.tasks._wants import PlanFactory, StateReader, Wants, tolerance_of
 
 __all__ = ["PlanFactory", "compose"]
-
-StateReader = Callable[[ChildSpec, str], object]
-
-PlanFactory = Callable[[str | None], LeafAction]
-"""Makes the action of a PLAN leaf of its JSON argument; raises a `MilongaError` to refuse it."""
 
 
 def compose(
@@ -43,6 +43,8 @@ def compose(
     policy: PolicySpec | None = None,
     timeout: float | None = None,
     plans: Mapping[str, PlanFactory] | None = None,
+    analyses: Mapping[str, AnalysisStarter] | None = None,
+    ask: StepAsker | None = None,
     known_groups: Iterable[str] = (),
     is_available: Callable[[ChildSpec], bool] | None = None,
     state_of: StateReader | None = None,
@@ -73,6 +75,10 @@ def compose(
         Seconds for the whole command if `spec` does not say.
     plans : mapping, optional
         What makes the actions of plans that can be steps, by name.
+    analyses : mapping, optional
+        What starts the analyses that can be steps, by name.
+    ask : callable, optional
+        Shows the steps that wait for a person; without it there can be none.
     known_groups : iterable of str, optional
         Groups that may be named although no child belongs to them.
     is_available : callable, optional
@@ -105,13 +111,23 @@ def compose(
     >>> [leaf.target for leaf in root.leaves()]
     ['a/cbf/1', 'a/cbf/2']
     """
-    plans = plans or {}
-    around = Surroundings(children, methods, known_groups, plans)
+    plans, analyses = plans or {}, analyses or {}
+    around = Surroundings(children, methods, known_groups, plans, analyses)
     problems = check_children(children) + list(around.command_problems(command_name, spec))
     if problems:
         raise CompositionError("\n".join(problems))
-    wants = _Wants(
-        command_name, argument, methods, plans, spec, is_available, state_of, logger, obs_mode
+    wants = Wants(
+        command_name,
+        argument,
+        methods,
+        plans,
+        analyses,
+        ask,
+        spec,
+        is_available,
+        state_of,
+        logger,
+        obs_mode,
     )
     composer = _Composer(wants, around)
     try:
@@ -121,11 +137,12 @@ def compose(
         return Task(
             command_name,
             spec.type,
-            spec.skip_subtasks,
+            skips_after_failure(spec),
             completed_callback,
             is_root=True,
             subtasks=subtasks,
-            timeout=spec.timeout or timeout,
+            timeout=spec.timeout or (timeout and timeout + patience_of(spec)),
+            max_timeout=spec.max_timeout,
             progress_callback=progress_callback,
             policy_factory=composer.policy_factory(spec.policy, policy, subtasks),
             **composer.shared,
@@ -135,28 +152,14 @@ def compose(
         raise CompositionError(str(error)) from error
 
 
-@dataclass(frozen=True)
-class _Wants:
-    """What `compose` was asked for."""
-
-    command: str
-    argument: str | None
-    methods: Mapping[str, InternalMethod]
-    plans: Mapping[str, PlanFactory]
-    spec: CommandSpec
-    is_available: Callable[[ChildSpec], bool] | None
-    state_of: StateReader | None
-    logger: logging.Logger | None
-    obs_mode: Any
-
-
 class _Composer:
     """Builds the nodes of one command from the leaves up."""
 
-    def __init__(self, wants: _Wants, around: Surroundings) -> None:
+    def __init__(self, wants: Wants, around: Surroundings) -> None:
         self._wants = wants
         self._around = around
         self._left_out: list[str] = []
+        self._answers = Answers()
         self.shared: dict[str, Any] = {
             "logger": wants.logger,
             "operation": wants.command,
@@ -196,10 +199,24 @@ class _Composer:
         node: NodeSpec,
         inherited: PolicySpec | None,
     ) -> BaseTask | None:
-        if isinstance(node, CompositeSpec):
-            return self._composite(path, name, node, inherited)
-        if isinstance(node, PlanStepSpec):
-            return self._plan(path, name, node)
+        match node:
+            case CompositeSpec():
+                return self._composite(path, name, node, inherited)
+            case PlanStepSpec():
+                return self._plan(path, name, node)
+            case ConfirmSpec():
+                return self._confirm(path, name, node)
+            case AnalysisSpec():
+                return self._analysis(name, node)
+        return self._with_argument(path, name, node, inherited)
+
+    def _with_argument(
+        self,
+        path: str,
+        name: str,
+        node: InternalSpec | DeviceSpec,
+        inherited: PolicySpec | None,
+    ) -> BaseTask | None:
         try:
             argument = hand_on(node.argument, self._wants.argument, path, node.optional)
         except Nothing:
@@ -221,38 +238,86 @@ class _Composer:
             node.skip_subtasks,
             subtasks=subtasks,
             timeout=node.timeout,
-            tolerance=_tolerance(node.optional, node.policy),
+            max_timeout=node.max_timeout,
+            tolerance=tolerance_of(node.optional, node.policy),
             policy_factory=self.policy_factory(node.policy, inherited, subtasks),
             **self.shared,
         )
 
     def _plan(self, path: str, name: str, node: PlanStepSpec) -> LeafTask:
-        make = self._wants.plans.get(node.plan)
-        if make is None:
+        factory = self._wants.plans.get(node.plan)
+        if factory is None:
             raise CompositionError(f"{path}.plan: found {node.plan!r}, which the device has not")
+
+        def make(filled: str | None) -> LeafAction:
+            return factory(filled, lambda: leaf.path)
+
         argument = node.argument(self._wants.argument)
-        return LeafTask(
+        late = node.arguments != "full" and names_answers(node.arguments)
+        leaf = LeafTask(
             name,
             node.plan,
             self._wants.command,
             argument,
             task_type=TaskType.PLAN,
-            action=make(argument),
+            action=self._filled(argument, make) if late else make(argument),
             timeout=node.timeout,
-            tolerance=_tolerance(node.optional, None),
+            max_timeout=node.max_timeout,
+            tolerance=tolerance_of(node.optional, None),
+            **self.shared,
+        )
+        return leaf
+
+    def _filled(self, argument: str | None, make: Callable[[str], LeafAction]) -> LeafAction:
+        return filled_first(self._answers, argument or "null", make)
+
+    def _confirm(self, path: str, name: str, node: ConfirmSpec) -> LeafTask:
+        ask = self._wants.ask
+        if ask is None:
+            raise CompositionError(f"{path}: found a step that asks a person, which nobody shows")
+        return confirm_leaf(
+            name,
+            ask,
+            node.prompt,
+            node.input,
+            node.timeout,
+            self._answers,
+            self._wants.command,
+            tolerance=tolerance_of(node.optional, None),
+            **self.shared,
+        )
+
+    def _analysis(self, name: str, node: AnalysisSpec) -> LeafTask:
+        return analysis_leaf(
+            name,
+            node.analysis,
+            self._wants.analyses[node.analysis],
+            node.parameters,
+            self._answers,
+            self._wants.command,
+            timeout=node.timeout,
+            max_timeout=node.max_timeout,
+            tolerance=tolerance_of(node.optional, None),
             **self.shared,
         )
 
     def _internal(self, name: str, node: InternalSpec, argument: str | None) -> LeafTask:
+        method = self._wants.methods[node.internal]
+
+        def make(filled: str | None) -> LeafAction:
+            return internal_action(method, filled)
+
+        late = is_late(node.argument)
         return LeafTask(
             name,
             node.internal,
             self._wants.command,
             argument,
             task_type=TaskType.INTERNAL,
-            action=internal_action(self._wants.methods[node.internal], argument),
+            action=self._filled(argument, make) if late else make(argument),
             timeout=node.timeout,
-            tolerance=_tolerance(node.optional, None),
+            max_timeout=node.max_timeout,
+            tolerance=tolerance_of(node.optional, None),
             **self.shared,
         )
 
@@ -268,7 +333,7 @@ class _Composer:
         if not chosen:
             return None
         if len(chosen) == 1 and node.policy is None:
-            return self._leaf(name, chosen[0], node, argument, _tolerance(node.optional, None))
+            return self._leaf(name, chosen[0], node, argument, tolerance_of(node.optional, None))
         return self._fan_out(name, node, argument, chosen, node.policy or inherited)
 
     def _fan_out(
@@ -285,7 +350,7 @@ class _Composer:
             node.type,
             node.skip_subtasks,
             subtasks=leaves,
-            tolerance=_tolerance(node.optional, policy),
+            tolerance=tolerance_of(node.optional, policy),
             policy_factory=self.policy_factory(policy, None, leaves),
             **self.shared,
         )
@@ -298,12 +363,19 @@ class _Composer:
         argument: str | None,
         tolerance: Tolerance = Tolerance.NOTHING,
     ) -> LeafTask:
+        command = node.command or self._wants.command
+
+        def make(filled: str) -> LeafAction:
+            return lambda context, told: context.caller.invoke(child.trl, command, filled, told)
+
         return LeafTask(
             name,
             child.trl,
-            node.command or self._wants.command,
+            command,
             argument,
-            timeout=node.timeout,
+            action=self._filled(argument, make) if is_late(node.argument) else None,
+            timeout=child.timeout_of(command) or node.timeout,
+            max_timeout=node.max_timeout,
             tolerance=tolerance,
             **self.shared,
         )
@@ -314,7 +386,7 @@ class _Composer:
         """Return the children that the node is for and that can take the command now."""
         target = node.target or name
         meant = self._around.meant_by(target)
-        reasons = {child.name: self._hindrance(child) for child in meant}
+        reasons = {child.name: self._wants.hindrance(child) for child in meant}
         hindered = [f"{child}: {reason}" for child, reason in reasons.items() if reason]
         if not meant:
             hindered = [f"{name}: there is no child for {target!r}"]
@@ -322,25 +394,3 @@ class _Composer:
             raise CompositionError(f"{path}: {'; '.join(hindered)}; the command needs {target!r}")
         self._left_out.extend(hindered)
         return [child for child in meant if not reasons[child.name]]
-
-    def _hindrance(self, child: ChildSpec) -> str:
-        """Return why a child cannot take the command, or an empty text."""
-        wants = self._wants
-        if wants.is_available is not None and not wants.is_available(child):
-            return "not available"
-        allowed = wants.spec.allowed_states
-        if allowed is None or wants.state_of is None:
-            return ""
-        state = wants.state_of(child, allowed.attr_name)
-        state_name = str(getattr(state, "name", state)).upper()
-        if state_name in allowed.values:
-            return ""
-        expected = ", ".join(sorted(allowed.values))
-        return f"{allowed.attr_name} found {state_name}, expected one of {expected}"
-
-
-def _tolerance(optional: bool, policy: PolicySpec | None) -> Tolerance:
-    if optional:
-        return Tolerance.FAILURE
-    has_quorum = policy is not None and policy.quorum is not None
-    return Tolerance.PARTIAL if has_quorum else Tolerance.NOTHING

@@ -13,8 +13,11 @@ __all__ = [
     "ExecutionContext",
     "Invocation",
     "LeafAction",
+    "Looking",
+    "NoWork",
     "Runtime",
     "Subdivided",
+    "TimedCaller",
     "utc_now",
 ]
 
@@ -38,6 +41,18 @@ class Invocation(Protocol):
         """Stop listening; idempotent, and returns at once."""
 
 
+class NoWork:
+    """The invocation of work that never began, or is over."""
+
+    command_id: str | None = None
+
+    def abort(self) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """Nothing is reported."""
+
+
 @runtime_checkable
 class Subdivided(Protocol):
     """An invocation that can tell more of its work than the tree knows, such as a plan."""
@@ -47,6 +62,28 @@ class Subdivided(Protocol):
 
         A key ``children`` has the snapshots of parts of the work.
         """
+
+
+class Looking(Protocol):
+    """An invocation that can look once more what has become of the work."""
+
+    def look_again(self) -> None:
+        """Look; return at once. What is found is told as an update; after it ``looked=True``."""
+
+
+@runtime_checkable
+class TimedCaller(Protocol):
+    """A way to child devices that tells them how long they may take."""
+
+    def invoke_within(
+        self,
+        target: str,
+        command: str,
+        argument: str | None,
+        on_update: Callable[..., None],
+        seconds: float,
+    ) -> Invocation:
+        """Do what `DeviceCaller.invoke` does, for a command that may take so many seconds."""
 
 
 class DeviceCaller(Protocol):
@@ -59,7 +96,12 @@ class DeviceCaller(Protocol):
 
         `on_update` may be called from any thread, several times, with any of the keywords
         `status`, `progress`, `result`, `error` and others. A start that is refused, or a child
-        that cannot be reached, is reported through it as well.
+        that cannot be reached, is reported through it as well. ``abort_ack`` and ``abort_text``
+        tell what the child answered when it was asked to end the command, see
+        `milonga.tracking.AbortAnswer`; ``extend`` asks for that many seconds more, ``alive``
+        only says that the child has the command, and ``gone`` that it does not know it any more.
+        An action that completes a leaf's argument tells it by ``argument``; one whose work says
+        something, by ``message``.
         """
 
 
@@ -101,6 +143,13 @@ class ExecutionContext:
         deadline, so that the text names the node which was late.
     abort_timeout : float, optional
         Seconds that leaves have to confirm an abort before they are counted as aborted.
+    last_look : float, optional
+        Seconds that a leaf whose time is up has for a last look at what has become of its work.
+    stall_after : float, optional
+        Seconds without any news of a child after which its leaf counts as stalled; 0: never.
+    run_method : callable, optional
+        Runs a method that is a step, and may take its time, on a thread for such; tells whether
+        there was room for it. On the runtime's own thread if not given.
 
     Raises
     ------
@@ -115,9 +164,12 @@ class ExecutionContext:
     now: Callable[[], datetime] = utc_now
     deadline_margin: float = 0.0
     abort_timeout: float = 5.0
+    last_look: float = 1.0
+    stall_after: float = 0.0
+    run_method: Callable[[Callable[[], None]], bool] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("deadline_margin", "abort_timeout"):
+        for name in ("deadline_margin", "abort_timeout", "last_look", "stall_after"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected seconds >= 0")
 

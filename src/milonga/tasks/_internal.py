@@ -17,8 +17,11 @@ _logger = logging.getLogger(__name__)
 class InternalCall:
     """What a method that is a step of a command works with.
 
-    The method runs on the runtime's thread, so it returns at once. Longer work goes on elsewhere,
-    or by `call_later`, watches `abort_event` and reports by `update`.
+    Where the context has a thread for methods, as on a device, the method may take its time: the
+    methods of a device run there one after the other, those of safety commands on a thread of their
+    own. It watches `abort_event`, and is given up when it does not end at its deadline or when it
+    is aborted. It may also return None, and have its work go on elsewhere or by `call_later`, and
+    report by `update`.
 
     Attributes
     ----------
@@ -41,6 +44,10 @@ class InternalCall:
     def update(self, **keywords: Any) -> None:
         """Report `status`, `progress`, `result` or `error`; from any thread, never raises."""
         self._on_update(**keywords)
+
+    def extend(self, seconds: float) -> None:
+        """Ask for more time; it is granted up to the `max_timeout` of the nodes above."""
+        self._on_update(extend=seconds)
 
     def call_later(self, delay: float, function: Callable[[], None]) -> Cancellable:
         """Call `function` on the runtime's thread after `delay` seconds."""
@@ -93,8 +100,13 @@ def internal_action(method: InternalMethod, argument: str | None = None) -> Leaf
 
     def action(context: ExecutionContext, on_update: Callable[..., None]) -> InternalCall:
         call = InternalCall(argument, context, on_update)
-        # In a later turn, so that the leaf can already be aborted while the method runs.
-        context.runtime.call_soon(partial(call.run, method))
+        run = partial(call.run, method)
+        if context.run_method is None:
+            # In a later turn, so that the leaf can already be aborted while the method runs.
+            context.runtime.call_soon(run)
+        elif not context.run_method(run):
+            text = "was not called: too many methods wait for one that does not end"
+            on_update(status=TaskStatus.FAILED, result=(ResultCode.FAILED, text))
         return call
 
     return action

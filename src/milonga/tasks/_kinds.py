@@ -23,6 +23,8 @@ class TaskType(Enum):
     DEVICE = "device"
     INTERNAL = "internal"
     PLAN = "plan"
+    CONFIRM = "confirm"
+    ANALYSIS = "analysis"
 
     @property
     def is_composite(self) -> bool:

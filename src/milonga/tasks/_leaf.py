@@ -6,12 +6,30 @@ from functools import partial
 from typing import Any
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.tasks._context import ExecutionContext, Invocation, LeafAction, Subdivided
+from milonga.tasks._acknowledgement import AbortListener, Acknowledgement
+from milonga.tasks._context import (
+    ExecutionContext,
+    Invocation,
+    LeafAction,
+    Subdivided,
+    TimedCaller,
+)
 from milonga.tasks._kinds import TaskType, Tolerance
 from milonga.tasks._node import BaseTask, Phase
-from milonga.tracking import PolicyRules, TaskAggregationPolicy
+from milonga.tracking import AbortAnswer, PolicyRules, TaskAggregationPolicy
 
 __all__ = ["LeafTask"]
+
+_ON_BAD_ANSWER = {
+    AbortAnswer.REFUSED: "refused the abort, and may go on",
+    AbortAnswer.NO_ANSWER: "did not answer the abort, and may go on",
+    AbortAnswer.UNREACHABLE: "could not be reached by the abort",
+}
+
+_PAIR = 2
+
+MAX_SHOWN = 4096
+"""Characters of an argument that a snapshot shows."""
 
 _FINAL = frozenset(
     {
@@ -77,6 +95,7 @@ class LeafTask(BaseTask):
         is_root: bool = False,
         logger: logging.Logger | None = None,
         timeout: float | None = None,
+        max_timeout: float | None = None,
         tolerance: Tolerance = Tolerance.NOTHING,
         progress_callback: Callable[..., None] | None = None,
         policy_factory: Callable[..., Any] | None = None,
@@ -94,6 +113,7 @@ class LeafTask(BaseTask):
             is_root=is_root,
             logger=logger,
             timeout=timeout,
+            max_timeout=max_timeout,
             tolerance=tolerance,
             progress_callback=progress_callback,
             policy_factory=policy_factory or _as_reported,
@@ -108,8 +128,16 @@ class LeafTask(BaseTask):
         self._invocation: Invocation | None = None
         self._command_id: str | None = None
         self._details: dict[str, Any] = {}
+        self._irregular: Callable[[], dict[str, Any]] = dict
         self._asked_to_end = False
         self._final_seen = False
+        self._is_lost = False  # nobody knows whether the target still works
+        self._time_left: float | None = None
+        self._last_news: float | None = None
+        self.stalled = False
+        """Whether nothing has been heard of the target for longer than it should be."""
+        self._too_late: str | None = None  # the text of its end, while there is a last look
+        self._acknowledgement = Acknowledgement(self._guard)
 
     def leaves(self) -> Iterator["LeafTask"]:
         """Yield the leaf itself."""
@@ -130,22 +158,57 @@ class LeafTask(BaseTask):
         return invocation.command_id if invocation is not None else known
 
     def snapshot(self) -> dict[str, Any]:
-        """Return how the leaf stands, with what its work tells of itself."""
-        return super().snapshot() | self.details
+        """Return how the leaf stands, with what its work tells of itself.
+
+        A leaf that was asked to end has ``abort`` and ``abort_text``: the target's answer. One of
+        which nothing is heard has ``stalled``, and one whose events were late, doubled, out of
+        order or missing has ``irregular_events``: how many, and some with their times.
+        """
+        return super().snapshot() | self.remarks() | self.details
+
+    def remarks(self) -> dict[str, Any]:
+        """Return what `snapshot` tells of the leaf beside its outcome; some comes after its end."""
+        answer = self.abort_answer
+        told: dict[str, Any] = {}
+        if answer is not None:
+            told = {"abort": str(answer[0]), "abort_text": answer[1]}
+        if self.stalled and not self.ended:
+            told["stalled"] = True
+        irregular = self._irregular()
+        if irregular:
+            told["irregular_events"] = irregular
+        return told
+
+    @property
+    def action(self) -> LeafAction:
+        """What starts the work."""
+        return self._action
+
+    def replace_action(self, action: LeafAction) -> None:
+        """Have the work done in another way; call it before `start`."""
+        self._action = action
 
     def _described(self) -> dict[str, Any]:
         return {
             "target": self.target,
             "command": self.command_name,
             "command_id": self.command_id,
+            "argument": _shown(self.argument),
         }
 
     # Run
 
     def _call_device(self, context: ExecutionContext, on_update: Callable[..., None]) -> Invocation:
+        caller, left = context.caller, self._time_left
+        if left is not None and left > 0 and isinstance(caller, TimedCaller):
+            return caller.invoke_within(
+                self.target, self.command_name, self.argument, on_update, left
+            )
         return context.caller.invoke(self.target, self.command_name, self.argument, on_update)
 
-    def _run(self, context: ExecutionContext, deadline: float | None) -> None:  # noqa: ARG002
+    def _run(self, context: ExecutionContext, deadline: float | None) -> None:
+        if deadline is not None:
+            self._time_left = deadline - context.clock() - context.deadline_margin
         try:
             invocation = self._action(context, self._on_update)
         except Exception as error:
@@ -161,6 +224,7 @@ class LeafTask(BaseTask):
             running = self._phase is Phase.RUNNING
             # A child that has ended by itself may by now run another client's command.
             abort = self._asked_to_end and not self._final_seen
+            self._irregular = getattr(invocation, "irregular", dict)
             if running:
                 self._invocation = invocation
         if abort:
@@ -170,6 +234,23 @@ class LeafTask(BaseTask):
 
     def _on_update(self, **update: Any) -> None:
         """Take an update of the target; from any thread, never raises, never blocks."""
+        answer, text = update.pop("abort_ack", None), str(update.pop("abort_text", ""))
+        if answer is not None:
+            self._take_answer(AbortAnswer(answer), text, alone=not update)
+            if not update:
+                return
+        update.pop("alive", None)
+        self._take_words(update)
+        self._is_lost = bool(update.pop("lost", False)) or self._is_lost
+        self._note_news()
+        seconds = update.pop("extend", None)
+        if seconds is not None and self._phase is Phase.RUNNING:
+            self.logger.info("%s: %s asks for %g s more", self.name, self.target, seconds)
+            self._grant(float(seconds))
+        if update.pop("looked", False):
+            self._end_too_late()
+        if not update:
+            return
         with self._lock:
             in_time = self._phase is Phase.RUNNING
             self.late_updates += not in_time
@@ -178,7 +259,14 @@ class LeafTask(BaseTask):
         if not in_time:
             self.logger.debug("late update of leaf %r ignored: %r", self.name, update)
             return
+        command_id = update.pop("command_id", None)
+        if command_id is not None:
+            for observer in self._observers:
+                self._guard(observer.node_accepted, self, command_id)
+        if not update:
+            return
         if "result" in update:
+            self._note_cause(update)
             update["result"] = self._named(update["result"])
         self.tracker.update_task(**(update | self._own_keys()))
 
@@ -194,6 +282,112 @@ class LeafTask(BaseTask):
         if self.task_type is TaskType.DEVICE:
             keys["device_name"] = self.target
         return keys
+
+    def _take_words(self, update: dict[str, Any]) -> None:
+        """Take what is for the observers: the argument as it is sent, and what the work says."""
+        argument = update.pop("argument", None)
+        if argument is not None:
+            self.argument = argument
+            self._mention("node_filled", self)
+        if update.pop("message", None) is not None:
+            self._mention("node_said", self)
+
+    # Deadline
+
+    def _time_out(self, context: ExecutionContext, seconds: float) -> None:
+        """End the leaf because its time is up, or that of a node above, after a last look."""
+        text = f"timed out after {seconds:.4g} s"
+        with self._lock:
+            if self._phase not in {Phase.NEW, Phase.RUNNING} or self._too_late is not None:
+                return
+            begun = self._phase is Phase.RUNNING
+            self._too_late = text if begun else f"{text} before it started"
+            look = _look_of(self._invocation)
+        if look is None or not context.last_look:
+            self._end_too_late()
+        else:
+            self._hold(context.runtime.call_later(context.last_look, self._end_too_late))
+            self._guarded(look)
+
+    def _note_news(self) -> None:
+        context = self._context
+        if context is not None and context.stall_after:
+            self._last_news = context.clock()
+            if self.stalled:
+                self._set_stalled(False)
+
+    def _note_silence(self, context: ExecutionContext) -> None:
+        """Look whether the target has been silent for too long."""
+        if self.task_type is not TaskType.DEVICE or self._phase is not Phase.RUNNING:
+            return
+        now = context.clock()
+        if self._last_news is None:
+            self._last_news = now
+        elif not self.stalled and now - self._last_news >= context.stall_after:
+            self._set_stalled(True)
+
+    def _set_stalled(self, stalled: bool) -> None:
+        self.stalled = stalled
+        words = "is stalled: nothing was heard of it" if stalled else "is heard of again"
+        self.logger.warning("%s: %s at %s %s", self.name, self.command_name, self.target, words)
+        self._mention("node_stalled", self, stalled)
+
+    def _end_too_late(self) -> None:
+        text = self._too_late
+        if text is not None:
+            self._causes = {"TIMED_OUT"}
+            if not self._end(TaskStatus.FAILED, ResultCode.FAILED, text):
+                self._causes = set()
+
+    def _note_cause(self, update: dict[str, Any]) -> None:
+        """Read from what the target says why it has failed."""
+        result = update["result"]
+        if isinstance(result, (tuple, list)) and len(result) == _PAIR:
+            code, text = result
+            if code == ResultCode.UNKNOWN:
+                self._causes = {"LOST"}
+            elif str(text).startswith("timed out"):
+                self._causes = {"TIMED_OUT"}
+
+    # Abort
+
+    @property
+    def was_asked_to_end(self) -> bool:
+        """Whether the target was asked to end the work."""
+        return self._asked_to_end
+
+    @property
+    def abort_grace(self) -> float:
+        """How many seconds longer than others the target may take to end what it was asked to."""
+        return float(getattr(self._invocation, "abort_grace", 0.0))
+
+    @property
+    def abort_answer(self) -> tuple[AbortAnswer, str] | None:
+        """What the target answered when it was asked to end the work; None if it has not yet."""
+        return self._acknowledgement.answer
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether the leaf has ended, but nobody knows whether the work has."""
+        given_up = self.ended and self.has_begun and not self._final_seen
+        return given_up or (self.cause == "LOST" and self._is_lost)
+
+    def tell_abort_answer(self, listener: AbortListener) -> None:
+        """Call `listener` once with what the target answers; at once if that is known.
+
+        That it takes the abort is told when the leaf has ended: it may not do as it says.
+        """
+        self._acknowledgement.listen(listener)
+
+    def _take_answer(self, answer: AbortAnswer, text: str, *, alone: bool = False) -> None:
+        """Take what the target answered; the first answer counts."""
+        if not self._acknowledgement.take(answer, text):
+            return
+        if alone and answer in _ON_BAD_ANSWER:
+            # Nothing more is to be expected, so nobody has to wait for it.
+            text_of_end = _ON_BAD_ANSWER[answer] + (f": {text}" if text else "")
+            self._end(TaskStatus.ABORTED, ResultCode.ABORTED, text_of_end)
+        self._acknowledgement.tell()
 
     # End
 
@@ -211,12 +405,15 @@ class LeafTask(BaseTask):
         elif first and invocation is not None:
             self._guarded(invocation.abort)
 
-    def _end(self, status: TaskStatus, code: ResultCode, text: str, if_new: str = "") -> None:
-        """Give the leaf this outcome, unless it has one; ask a target that works to stop."""
+    def _end(self, status: TaskStatus, code: ResultCode, text: str, *, doubt: bool = False) -> bool:
+        """Give the leaf this outcome, unless it has one; ask a target that works to stop.
+
+        With `doubt`, nobody is to believe that the target stops because it said so.
+        """
         with self._lock:
             if self._phase not in {Phase.NEW, Phase.RUNNING} or self._final_seen:
                 # With the status seen and the result on its way, the tracker is about to end it.
-                return
+                return False
             begun = self._phase is Phase.RUNNING
             self._phase = Phase.CLOSED
             ask = begun and not self._asked_to_end
@@ -224,7 +421,10 @@ class LeafTask(BaseTask):
             invocation = self._invocation
         if ask and invocation is not None:
             self._guarded(invocation.abort)
-        self._conclude(status, code, text if begun else text + if_new)
+        if doubt:
+            self._acknowledgement.doubt(text)
+        self._conclude(status, code, text)
+        return True
 
     def _conclude(self, status: TaskStatus, code: ResultCode, text: str) -> None:
         result = self._named((code, text))
@@ -233,8 +433,12 @@ class LeafTask(BaseTask):
     def _release(self) -> None:
         with self._lock:
             invocation = self._invocation
+            complied = self._asked_to_end and self._final_seen
+        if complied:
+            self._acknowledgement.take(AbortAnswer.ACK, "it has ended")
         if invocation is not None:
             self._let_go(invocation)
+        self._acknowledgement.over()
 
     def _let_go(self, invocation: Invocation) -> None:
         command_id, details = invocation.command_id, _details_of(invocation)
@@ -249,6 +453,18 @@ class LeafTask(BaseTask):
             request()
         except Exception:
             self.logger.exception("leaf %r: %s failed", self.name, request)
+
+
+def _shown(argument: str | None) -> str | None:
+    """Return an argument for snapshots, cut if it is long."""
+    if argument is None or len(argument) <= MAX_SHOWN:
+        return argument
+    return f"{argument[:MAX_SHOWN]}… (cut, {len(argument)} characters)"
+
+
+def _look_of(invocation: Invocation | None) -> Callable[[], None] | None:
+    look: Callable[[], None] | None = getattr(invocation, "look_again", None)
+    return look
 
 
 def _details_of(invocation: Invocation) -> dict[str, Any]:

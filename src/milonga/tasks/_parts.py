@@ -32,6 +32,7 @@ __all__ = [
 EVERY_CHILD = "*"
 
 Name = Annotated[str, Field(min_length=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
@@ -53,7 +54,9 @@ class Model(BaseModel):
 
 
 class UntilSpec(Model):
-    """When a command's work is over at a child that tells it only by an attribute.
+    """What a child looks like when a command's work is over.
+
+    A child with long-running commands must say so by its result and by this.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ class UntilSpec(Model):
     failed : sequence of str, optional
         Values with which it has failed.
     timeout : float, optional
-        Seconds from the call to the value; the command's own deadline if absent.
+        Seconds to the value: from the call, or from the result of a child that gives one; the
+        command's own deadline if absent.
     """
 
     attribute: Name = "State"
@@ -95,10 +99,17 @@ class ChildSpec(Model):
         How its commands are followed: by the long-running-command protocol, by an attribute that
         reaches a value, or by their return. "auto" finds out when the child is reached.
     until : mapping, optional
-        For a child of kind "state": command to what its end looks like.
+        Command to what its end looks like. A child of kind "state" tells its ends by this alone;
+        one with long-running commands ends well only if its result and this agree.
     skip_when_reached : bool, optional
         Whether a command is left out that leads to where the child already is: what `until`
         says, or for On, Off and Standby the State of that name.
+    timeouts : mapping, optional
+        Command to the seconds that it may take at this child, whatever the command map says;
+        ``"*"`` for all others.
+    abort_all : bool, optional
+        Whether the child is told to Abort when it does not take the abort of a command by its id.
+        That ends everything there, also what others have started.
     """
 
     name: Name
@@ -107,6 +118,8 @@ class ChildSpec(Model):
     kind: Literal["auto", "lrc", "state", "plain"] = "auto"
     until: dict[Name, UntilSpec] = Field(default_factory=dict)
     skip_when_reached: StrictBool = True
+    timeouts: dict[Name, Seconds] = Field(default_factory=dict)
+    abort_all: StrictBool = False
 
     @field_validator("name")
     @classmethod
@@ -119,9 +132,13 @@ class ChildSpec(Model):
     def _consistent(self) -> Self:
         if self.kind == "state" and not self.until:
             raise ValueError("the key until where kind is 'state': when each command is over")
-        if self.kind in {"lrc", "plain"} and self.until:
-            raise ValueError(f"no key until where kind is {self.kind!r}")
+        if self.kind == "plain" and self.until:
+            raise ValueError("no key until where kind is 'plain'")
         return self
+
+    def timeout_of(self, command: str) -> float | None:
+        """Return the seconds that a command may take at this child, if that is said."""
+        return self.timeouts.get(command, self.timeouts.get(EVERY_CHILD))
 
     def is_meant_by(self, target: str) -> bool:
         """Tell whether `target` is the child's name, one of its groups, or ``"*"``."""
@@ -141,12 +158,16 @@ class PolicySpec(Model):
         How many subtasks, or which part of them (0 to 1), must succeed.
     join : {"all", "any"}, optional
         "any" is satisfied by one success, as `min_success` 1 is.
+    weights : mapping, optional
+        Child, or subtask of the node, to how much its success counts; 1 for the others.
+        `min_success` then is a sum of weights, or a part of their total.
     """
 
     critical: tuple[Name, ...] = ()
     optional: tuple[Name, ...] = ()
     min_success: StrictInt | StrictFloat | None = None
     join: Literal["all", "any"] = "all"
+    weights: dict[Name, Weight] = Field(default_factory=dict)
 
     @field_validator("min_success")
     @classmethod
@@ -163,6 +184,8 @@ class PolicySpec(Model):
             raise ValueError(f"each name in one of critical and optional; in both: {both}")
         if self.join == "any" and self.min_success not in {None, 1}:
             raise ValueError("no min_success other than 1 where join is 'any'")
+        if self.weights and self.min_success is None:
+            raise ValueError("the key min_success where there are weights: how much is enough")
         return self
 
     @property

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from milonga.control_model import ResultCode, TaskStatus
+from milonga.control_model import HealthState, ResultCode, TaskStatus
+from milonga.tracking import AggregationOutcome
 
-__all__ = ["is_completion", "is_ok", "lrc_payload", "one_line"]
+__all__ = ["is_completion", "is_ok", "is_partial", "lrc_payload", "one_line"]
 
 _LRC_KEYS = ("status", "progress", "result", "error")
 
@@ -40,6 +41,13 @@ def is_ok(payload: Mapping[str, object]) -> bool:
     result = payload.get("result")
     code = result[0] if isinstance(result, (tuple, list)) and result else None
     return payload.get("status") == TaskStatus.COMPLETED and code == ResultCode.OK
+
+
+def is_partial(outcome: AggregationOutcome) -> bool:
+    """Tell whether enough of a task has succeeded, though not all."""
+    degraded = outcome.health_state is HealthState.DEGRADED
+    failed = outcome.result_code is ResultCode.FAILED
+    return degraded and failed and outcome.status is TaskStatus.COMPLETED
 
 
 def one_line(payload: Mapping[str, object], limit: int = 200) -> str:

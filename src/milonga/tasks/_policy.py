@@ -4,7 +4,7 @@ Names of children and groups are exact here; parts of names, by which the rules 
 are for deployments that have no command map.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,12 +75,23 @@ def policy_factory_for(
         given |= {"group_policy": True, "min_success": quorum}
     elif "join" in policy.model_fields_set:
         given["group_policy"] = False
+    if policy.weights and quorum is not None:
+        given["weights"] = tuple(_weights(policy.weights, children))
     rules = NamedRules(
         critical_names=_names(policy.critical, children),
         optional_names=_names(policy.optional, children) | optional,
         **given,
     )
     return partial(TaskAggregationPolicy, rules=rules)
+
+
+def _weights(
+    weights: Mapping[str, float], children: Sequence[ChildSpec]
+) -> Iterator[tuple[str, float]]:
+    """Yield names and weights: of subtasks, and of children also by their devices."""
+    for name, weight in weights.items():
+        yield name, weight
+        yield from ((child.trl, weight) for child in children if child.name == name)
 
 
 def _names(targets: Iterable[str], children: Sequence[ChildSpec]) -> frozenset[str]:

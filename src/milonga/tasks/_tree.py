@@ -33,7 +33,9 @@ class Task(BaseTask):
         above does, and a root without a node above goes on.
     subtasks : sequence of BaseTask
         At least one; names are unique, and none belongs to another node.
-    completed_callback, is_root, logger, timeout, tolerance, progress_callback : optional
+    completed_callback, is_root, logger, timeout, max_timeout : optional
+        As for `BaseTask`.
+    tolerance, progress_callback : optional
         As for `BaseTask`.
     policy_factory, operation, obs_mode : optional
         As for `BaseTask`.
@@ -56,6 +58,7 @@ class Task(BaseTask):
         *,
         subtasks: Sequence[BaseTask],
         timeout: float | None = None,
+        max_timeout: float | None = None,
         tolerance: Tolerance = Tolerance.NOTHING,
         progress_callback: Callable[..., None] | None = None,
         policy_factory: Callable[..., Any] | None = None,
@@ -66,6 +69,7 @@ class Task(BaseTask):
             raise ValueError(f"task {name!r}: found {task_type}, expected SEQUENTIAL or PARALLEL")
         self._subtasks = _checked(name, subtasks)
         self._skipped: set[str] = set()
+        self._extended: dict[str, float] = {}
         if task_type is TaskType.SEQUENTIAL:
             policy_factory = without(self._skipped, policy_factory)
         super().__init__(
@@ -76,6 +80,7 @@ class Task(BaseTask):
             is_root,
             logger,
             timeout=timeout,
+            max_timeout=max_timeout,
             tolerance=tolerance,
             progress_callback=progress_callback,
             policy_factory=policy_factory,
@@ -86,7 +91,6 @@ class Task(BaseTask):
         self.depth = 1 + max(child.depth for child in self._subtasks)
         self.size = 1 + sum(child.size for child in self._subtasks)
         _check_bounds(self)
-        self._deadline: float | None = None
         self._waiting = deque(self._subtasks)
         self._current: BaseTask | None = None
         self._first_failure: str | None = None
@@ -104,12 +108,11 @@ class Task(BaseTask):
             yield from child.leaves()
 
     def _described(self) -> dict[str, Any]:
-        return {"target": None, "command": None, "command_id": None}
+        return {"target": None, "command": None, "command_id": None, "argument": None}
 
     # Run; only on the runtime's thread
 
     def _run(self, context: ExecutionContext, deadline: float | None) -> None:
-        self._deadline = deadline
         if self.task_type is TaskType.SEQUENTIAL:
             self._advance()
             return
@@ -132,7 +135,7 @@ class Task(BaseTask):
                 self._skip(child, self._first_failure)
                 continue
             self._current = child
-            child._begin(self._context, self._deadline)
+            child._begin(self._context, self._deadline_now)
             return
 
     @property
@@ -146,6 +149,15 @@ class Task(BaseTask):
         for leaf in child.leaves():
             leaf._end(TaskStatus.REJECTED, ResultCode.REJECTED, f"skipped because {failure}")
 
+    def _needs(self, child: BaseTask, seconds: float) -> float:
+        """Return how much longer it takes: what goes on side by side needs the time only once."""
+        if self.task_type is TaskType.SEQUENTIAL:
+            return seconds
+        with self._lock:
+            before = max(self._extended.values(), default=0.0)
+            self._extended[child.name] = self._extended.get(child.name, 0.0) + seconds
+            return max(self._extended.values()) - before
+
     # End of subtasks; in any thread
 
     def _take(self, child: BaseTask, payload: dict[str, Any]) -> None:
@@ -157,6 +169,9 @@ class Task(BaseTask):
             with self._lock:
                 if self._first_failure is None:
                     self._first_failure = f"{child.name!r} failed: {one_line(payload)}"
+        if payload.get("status") is TaskStatus.FAILED:
+            with self._lock:
+                self._causes.add(payload.get("cause"))
         if isinstance(child, LeafTask):
             # A leaf that failed is all that its tracker knows; how grave that is, is judged here.
             payload = {key: value for key, value in payload.items() if key != "health_state"}

@@ -3,6 +3,7 @@
 Pure Python: this room knows nothing of Tango.
 """
 
+from milonga.tracking._abort import AbortAnswer, summary_of_answers
 from milonga.tracking._coercion import parse_result
 from milonga.tracking._ledger import DETAILS_KEPT, MAX_ERRORS, MAX_UNDECLARED
 from milonga.tracking._outcome import (
@@ -23,6 +24,7 @@ __all__ = [
     "DETAILS_KEPT",
     "MAX_ERRORS",
     "MAX_UNDECLARED",
+    "AbortAnswer",
     "AggregationOutcome",
     "AggregationPolicy",
     "CallLater",
@@ -37,5 +39,6 @@ __all__ = [
     "join_result_codes",
     "lrc_callback",
     "parse_result",
+    "summary_of_answers",
     "verdict_of",
 ]

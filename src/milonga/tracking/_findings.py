@@ -9,7 +9,7 @@ from milonga.tracking._coercion import ObsModes
 from milonga.tracking._rules import PolicyRules, needed_successes
 from milonga.tracking._subtask import SubtaskResult, Verdict, joined_health
 
-__all__ = ["Findings", "find"]
+__all__ = ["Findings", "find", "weight_of"]
 
 
 @dataclass(slots=True)
@@ -26,6 +26,8 @@ class Findings:
     serious: list[SubtaskResult] = field(default_factory=list)  # all other failures
     rejected: list[SubtaskResult] = field(default_factory=list)
     ignored: int = 0
+    ignored_weight: float = 0.0
+    total_weight: float = 0.0  # only where there are weights
     health: HealthState | None = None  # as the subtasks reported it
     short: list[str] = field(default_factory=list)  # kinds below their quorum, as "PST success 1/4"
     within: dict[str, str] = field(default_factory=dict)  # kinds with losses within their quorum
@@ -43,6 +45,11 @@ def find(
     return _Sorter(rules, obs_mode).find(task_name, subtasks)
 
 
+def weight_of(rules: PolicyRules, subtask: SubtaskResult) -> float:
+    """Return how much the success of a subtask counts, by its name or its device's."""
+    return rules.weight_of(subtask.name, *subtask.involved_devices)
+
+
 class _Sorter:
     """Applies rules, for one observing mode, to the subtasks that are not fine."""
 
@@ -55,6 +62,8 @@ class _Sorter:
         verdicts = [subtask.verdict for subtask in subtasks]
         found.verdicts.update(verdicts)
         self._find_quorums(subtasks, found)
+        if self.rules.weights:
+            found.total_weight = sum(weight_of(self.rules, subtask) for subtask in subtasks)
         everyone_ignored = len(subtasks) == found.verdicts[Verdict.OK] or self._all_ignored(
             subtasks
         )
@@ -80,6 +89,7 @@ class _Sorter:
         ignored = self._is_all(self.rules.is_ignored, subtask)
         if ignored and not everyone_ignored:
             found.ignored += 1
+            found.ignored_weight += weight_of(self.rules, subtask)
             return False
         found.culprits.append(subtask)
         if self._is_critical(subtask, found):

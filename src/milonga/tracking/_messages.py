@@ -52,6 +52,8 @@ def with_device(text: str, device: str | None, known: Sequence[str] = ()) -> str
     --------
     >>> with_device("no beam", "a/b/c"), with_device("a/b/c: no beam", "a/b/c")
     ('a/b/c: no beam', 'a/b/c: no beam')
+    >>> with_device("a/b/c/On: no beam", "a/b/c")  # its command
+    'a/b/c/On: no beam'
     """
     if not device or not text or _begins_with(text, (device, *known)):
         return text
@@ -59,7 +61,7 @@ def with_device(text: str, device: str | None, known: Sequence[str] = ()) -> str
 
 
 def _begins_with(text: str, names: Iterable[str]) -> bool:
-    return any(text.startswith(f"{name}: ") for name in names)
+    return any(text.startswith((f"{name}: ", f"{name}/")) for name in names)
 
 
 def split_causes(text: str, device: str | None, known: Sequence[str]) -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from milonga.control_model import HealthState, ResultCode, TaskStatus
-from milonga.tracking._findings import Findings
+from milonga.tracking._findings import Findings, weight_of
 from milonga.tracking._rules import needed_successes
 from milonga.tracking._subtask import SubtaskResult, Verdict
 
@@ -58,9 +58,13 @@ def _group(found: Findings) -> Decision | None:
     label = "success" if kind == "group" else f"{kind} success"
     detail = f"{label} {succeeded}/{members}"
     needed = needed_successes(found.rules.min_success, members)
+    enough = succeeded >= needed
+    if found.rules.weights:
+        enough, detail = _weighed(found, bad, detail)
+        needed = 0  # said already
     if len(bad) == members == len(found.rejected):
         return Decision(TaskStatus.REJECTED, _rejection_code(bad), None, detail)
-    if succeeded >= needed:
+    if enough:
         return Decision(TaskStatus.COMPLETED, ResultCode.FAILED, HealthState.DEGRADED, detail)
     if needed > 1:
         detail = f"{detail}, {needed} needed"
@@ -69,6 +73,16 @@ def _group(found: Findings) -> Decision | None:
     status = _status_of(found.serious)
     code = _failure_code(found.serious) if status is TaskStatus.FAILED else ResultCode.FAILED
     return Decision(status, code, HealthState.FAILED, detail)
+
+
+def _weighed(found: Findings, bad: Sequence[SubtaskResult], detail: str) -> tuple[bool, str]:
+    """Tell whether the successes weigh enough, and add to `detail` what they weigh."""
+    total = found.total_weight - found.ignored_weight
+    weight = total - sum(weight_of(found.rules, subtask) for subtask in bad)
+    quorum = found.rules.min_success
+    needed = quorum * total if isinstance(quorum, float) else min(float(quorum), total)
+    enough = weight >= needed - 1e-9
+    return enough, f"{detail}, weight {weight:g} of {total:g}, {needed:g} needed"
 
 
 def _kinds(found: Findings) -> Decision | None:

@@ -42,6 +42,9 @@ class PolicyRules:
     min_success : int or float
         How many of a group must succeed: an int counts, a float in 0 to 1 is a share, rounded up.
         More than there are means all.
+    weights : mapping or pairs of str to float
+        Name of a device or subtask, and how much its success counts; 1 for the others. With any
+        weight, `min_success` is a sum of weights, or a share of their total.
     quorums : mapping or pairs
         Kind, and its own `min_success`, for kinds within a task of many kinds: fewer successes than
         that fail the task, fewer failures than that are tolerated.
@@ -71,6 +74,7 @@ class PolicyRules:
     group_patterns: Mapping[str, str] | Pairs = (("*_pst", "PST"),)
     group_policy: bool | None = None
     min_success: int | float = 1
+    weights: Mapping[str, float] | Quorums = ()
     quorums: Mapping[str, int | float] | Quorums = ()
     optional_unless: Mapping[str, Iterable[str]] | Relevance = (("PST", ("PULSAR_TIMING",)),)
     ignored_unless: Mapping[str, Iterable[str]] | Relevance = (
@@ -82,7 +86,7 @@ class PolicyRules:
     def __post_init__(self) -> None:
         for name in ("critical_kinds", "critical", "optional"):
             self._keep(name, _texts(getattr(self, name)))
-        for name in ("kinds", "group_patterns", "quorums"):
+        for name in ("kinds", "group_patterns", "weights", "quorums"):
             self._keep(name, _pairs(getattr(self, name)))
         for name in ("optional_unless", "ignored_unless"):
             pairs = _pairs(getattr(self, name))
@@ -90,6 +94,9 @@ class PolicyRules:
         _check_quorum("min_success", self.min_success)
         for kind, quorum in _pairs(self.quorums):
             _check_quorum(f"quorums[{kind!r}]", quorum)
+        for name, weight in _pairs(self.weights):
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ValueError(f"weights[{name!r}]: found {weight!r}, expected a number >= 0")
         if self.max_causes < 1 or self.max_message_bytes < 256:  # noqa: PLR2004 - documented
             raise ValueError(
                 f"max_causes {self.max_causes!r}, max_message_bytes {self.max_message_bytes!r}: "
@@ -125,6 +132,11 @@ class PolicyRules:
             if fnmatchcase(lowered, pattern.lower()):
                 return kind
         return "group" if self.group_policy else None
+
+    def weight_of(self, *names: str) -> float:
+        """Return how much the success of the device or subtask of these names counts."""
+        weights = {name.lower(): weight for name, weight in _pairs(self.weights)}
+        return next((weights[name.lower()] for name in names if name.lower() in weights), 1.0)
 
     def quorum_of(self, kind: str) -> int | float | None:
         """Return the quorum of a kind within a task of many kinds."""

@@ -1,8 +1,8 @@
 """Tell other programs of tasks that changed, by HTTP, signed, in order and at least once."""
 
 from milonga.webhooks._deliverer import DelivererStatistics, WebhookDeliverer
+from milonga.webhooks._delivery import DeliverySettings
 from milonga.webhooks._outbox import Message, Outbox
-from milonga.webhooks._request import DeliverySettings
 from milonga.webhooks._signature import SIGNATURE_HEADER, sign, verify
 from milonga.webhooks._targets import LOOPBACK_ONLY, TargetPolicy
 

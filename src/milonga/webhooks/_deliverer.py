@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Self
-
-import httpx
+from typing import TYPE_CHECKING, Self
 
 from milonga.errors import WebhookRefused
+from milonga.webhooks._delivery import DeliverySettings, HookFailed, HookGone
 from milonga.webhooks._outbox import Message, Outbox
-from milonga.webhooks._request import DeliverySettings, HookGone, new_client, send
 from milonga.webhooks._targets import LOOPBACK_ONLY, TargetPolicy
+
+if TYPE_CHECKING:
+    from milonga.webhooks._request import HookClient
 
 __all__ = ["DelivererStatistics", "WebhookDeliverer"]
 
@@ -82,6 +83,7 @@ class WebhookDeliverer:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
+        self._client: HookClient | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="milonga-webhooks", daemon=True
         )
@@ -124,19 +126,29 @@ class WebhookDeliverer:
         with self._lock:
             self._loop, self._woken = asyncio.get_running_loop(), woken
         try:
-            async with new_client(self._settings) as client:
-                await self._serve(client, woken)
+            await self._serve(woken)
         finally:
             with self._lock:
                 self._loop = self._woken = None
+            if self._client is not None:
+                await self._client.close()
 
-    async def _serve(self, client: httpx.AsyncClient, woken: asyncio.Event) -> None:
+    def _hooks(self) -> "HookClient":
+        """Return what calls hooks."""
+        if self._client is None:
+            # Many servers never call a hook, and the libraries that do so are large.
+            from milonga.webhooks._request import HookClient  # noqa: PLC0415
+
+            self._client = HookClient(self._settings)
+        return self._client
+
+    async def _serve(self, woken: asyncio.Event) -> None:
         under_way: set[asyncio.Task[None]] = set()
         while not self._closing:
             woken.clear()
             room = self._settings.at_once - len(under_way)
             for message in self._take(room):
-                task = asyncio.create_task(self._deliver(client, message))
+                task = asyncio.create_task(self._deliver(message))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
                 # What comes next for this hook may be due now.
@@ -175,31 +187,29 @@ class WebhookDeliverer:
             return self._settings.look_every
         return max(0.0, (due - self._clock()).total_seconds())
 
-    async def _deliver(self, client: httpx.AsyncClient, message: Message) -> None:
+    async def _deliver(self, message: Message) -> None:
         try:
-            await self._try(client, message)
+            await self._try(message)
         except Exception:
             # The lease runs out, and the message is sent again: at least once.
             self._count(outbox_errors=1)
             _logger.exception("message %d to a webhook: its end cannot be noted", message.id)
 
-    async def _try(self, client: httpx.AsyncClient, message: Message) -> None:
+    async def _try(self, message: Message) -> None:
         try:
             self._targets.check(message.webhook_href)
-            await send(
-                client,
-                message,
-                secret=self._secret_for(message.webhook_href),
-                settings=self._settings,
-                now=self._clock,
-            )
+            secret = self._secret_for(message.webhook_href)
+            await self._hooks().send(message, secret=secret, now=self._clock)
         except WebhookRefused as error:
-            self._give_up(message, str(error))
             self._count(refused=1)
+            if message.is_own:
+                self._give_up(message, str(error))
+            else:  # whoever it belongs to may call that address
+                self._put_off(message, str(error))
         except HookGone as error:
             self._give_up(message, str(error))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            self._put_off(message, f"{type(error).__name__}: {error}")
+        except HookFailed as error:
+            self._put_off(message, str(error))
         else:
             self._outbox.delivered([message.id])
             self._count(delivered=1)

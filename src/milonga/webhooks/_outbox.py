@@ -42,6 +42,10 @@ class Message(Protocol):
     def attempts(self) -> int:
         """How often the message was tried before."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is for this deliverer, and not for another that seems to be gone."""
+
 
 class Outbox(Protocol):
     """Messages that wait, on a disk; each method may take as long as a transaction."""

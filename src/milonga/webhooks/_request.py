@@ -2,56 +2,19 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import httpx
 import stamina
 
+from milonga.webhooks._delivery import DeliverySettings, HookFailed, HookGone
 from milonga.webhooks._outbox import Message
 from milonga.webhooks._signature import SIGNATURE_HEADER, sign
 
-__all__ = ["DeliverySettings", "HookGone", "body_of", "new_client", "send"]
+__all__ = ["HookClient", "body_of"]
 
 _GONE = 410
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliverySettings:
-    """How hard delivery tries.
-
-    Parameters
-    ----------
-    timeout : float
-        Seconds for each of connecting, sending and the answer.
-    tries : int
-        Tries in a row, for what a moment can heal; then the message waits in the outbox.
-    retry_first, retry_longest : float
-        Seconds of that wait: at first, doubled each time, and at most.
-    give_up_after : float
-        Seconds after the change when nobody needs to hear of it any more.
-    at_once : int
-        Requests at the same time, to different hooks or about different tasks.
-    look_every : float
-        Seconds after which the outbox is looked at if nobody says that something is in it.
-    """
-
-    timeout: float = 1.0
-    tries: int = 3
-    retry_first: float = 1.0
-    retry_longest: float = 300.0
-    give_up_after: float = 24 * 3600.0
-    at_once: int = 16
-    look_every: float = 5.0
-
-    def wait_after(self, attempts: int) -> float:
-        """Return the seconds to wait after so many rounds of tries."""
-        return float(min(self.retry_first * 2 ** min(attempts, 32), self.retry_longest))
-
-
-class HookGone(Exception):
-    """The receiver says that the hook is no more."""
 
 
 class _Answer(httpx.HTTPError):
@@ -71,50 +34,67 @@ def body_of(message: Message) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def new_client(settings: DeliverySettings) -> httpx.AsyncClient:
-    """Make a client that goes where it is told and nowhere else: no redirects, no proxies."""
-    return httpx.AsyncClient(
-        timeout=settings.timeout,
-        follow_redirects=False,
-        trust_env=False,
-        limits=httpx.Limits(max_connections=settings.at_once),
-    )
+class HookClient:
+    """Calls hooks, and goes where it is told and nowhere else: no redirects, no proxies.
 
-
-async def send(
-    client: httpx.AsyncClient,
-    message: Message,
-    *,
-    secret: bytes | None,
-    settings: DeliverySettings,
-    now: Callable[[], datetime],
-) -> None:
-    """Call a hook; return when it has answered with success.
-
-    Raises
-    ------
-    httpx.HTTPError
-        If it has not, in `settings.tries` tries; an answer of 5xx counts as none (C-15).
-    HookGone
-        If the receiver wants no more messages.
+    Parameters
+    ----------
+    settings : DeliverySettings
+        How hard to try.
     """
-    url = httpx.URL(message.webhook_href).copy_merge_params(
-        {"source": message.task_href, "event": message.event}
-    )
-    body = body_of(message)
-    async for attempt in stamina.retry_context(
-        on=httpx.HTTPError,
-        attempts=settings.tries,
-        timeout=None,
-        wait_initial=min(0.1, settings.timeout / 10),
-        wait_max=settings.timeout,
-        wait_jitter=min(0.1, settings.timeout / 10),
-    ):
-        with attempt:
-            headers = {"Content-Type": "application/json"}
-            if secret is not None:
-                headers[SIGNATURE_HEADER] = sign(secret, body, now().timestamp())
-            await _post(client, url, body, headers)
+
+    def __init__(self, settings: DeliverySettings) -> None:
+        self._settings = settings
+        self._client = httpx.AsyncClient(
+            timeout=settings.timeout,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=settings.at_once),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def send(
+        self, message: Message, *, secret: bytes | None, now: Callable[[], datetime]
+    ) -> None:
+        """Call a hook; return when it has answered with success.
+
+        Raises
+        ------
+        HookFailed
+            If it has not, in as many tries as the settings say; an answer of 5xx counts as none
+            (C-15).
+        HookGone
+            If the receiver wants no more messages.
+        """
+        try:
+            await self._send(message, secret, now)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise HookFailed(f"{type(error).__name__}: {error}") from error
+
+    async def _send(
+        self, message: Message, secret: bytes | None, now: Callable[[], datetime]
+    ) -> None:
+        settings = self._settings
+        url = httpx.URL(message.webhook_href).copy_merge_params(
+            {"source": message.task_href, "event": message.event}
+        )
+        body = body_of(message)
+        async for attempt in stamina.retry_context(
+            on=httpx.HTTPError,
+            attempts=settings.tries,
+            timeout=None,
+            wait_initial=min(0.1, settings.timeout / 10),
+            wait_max=settings.timeout,
+            wait_jitter=min(0.1, settings.timeout / 10),
+        ):
+            with attempt:
+                headers = {"Content-Type": "application/json"}
+                if secret is not None:
+                    headers[SIGNATURE_HEADER] = sign(secret, body, now().timestamp())
+                await _post(self._client, url, body, headers)
 
 
 async def _post(

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from milonga.cli._tree_view import LinePainter, TreePainter, culprits, painter, render
+from milonga.cli._tree_view import LinePainter, TreePainter, culprits, label, painter, render
 
 NOW = datetime(2026, 1, 2, 3, 4, 15, tzinfo=UTC)
 STARTED = "2026-01-02T03:04:05+00:00"
@@ -83,6 +83,19 @@ def test_a_pipe_gets_a_line_for_each_start_and_end() -> None:
     ]
 
 
+def test_a_pipe_gets_no_line_twice_when_steps_come_to_be_only_counted() -> None:
+    """A node is the same one wherever it stands in the list."""
+    out = io.StringIO()
+    painting = LinePainter(Console(file=out, width=80))
+    steps = [node(n, "COMPLETED", result_code=code) for n, code in (("a", "OK"), ("b", "FAILED"))]
+
+    painting.show(node("Go", "IN_PROGRESS", *steps))
+    before = out.getvalue()
+    painting.show(node("Go", "IN_PROGRESS", *steps[1:], folded={"OK": 1}))
+
+    assert out.getvalue() == before
+
+
 def test_a_terminal_gets_the_tree() -> None:
     """It is drawn in place."""
     console = Console(file=io.StringIO(), force_terminal=True)
@@ -123,3 +136,21 @@ def test_a_tree_with_nonsense_in_it_is_still_drawn() -> None:
     Console(file=out, width=80).print(render(odd, NOW))
 
     assert out.getvalue().strip() == "? ?  5"
+
+
+def test_what_was_wrong_beside_the_outcome_is_shown() -> None:
+    """Events, the answer to an abort, silence, and who wanted the end."""
+    odd = {
+        "name": "a",
+        "status": "ABORTED",
+        "abort": "REFUSED",
+        "irregular_events": {"missing": 1, "late": 2, "notes": []},
+        "stalled": True,
+        "aborted_by": "ann@lab",
+    }
+    good = {"name": "a", "status": "COMPLETED", "result_code": "OK", "abort": "ACK"}
+
+    assert label(odd, NOW).plain.endswith(
+        "  [events 2 late, 1 missing]  [abort REFUSED]  [STALLED]  [aborted by ann@lab]"
+    )
+    assert "[" not in label(good, NOW).plain

@@ -33,7 +33,8 @@ def problems_of(text: str) -> list[str]:
 
 def test_a_device_is_told_what_the_file_says_of_it() -> None:
     """Properties are texts that Jive can edit, as the devices expect them."""
-    text = GOOD + "command_map: {subarray: {Scan: {tasks: {cbf: {timeout: 1.5}}}}}\n"
+    text = GOOD.replace("groups: [cbf]", "groups: [cbf], abort_all: true")
+    text += "command_map: {subarray: {Scan: {tasks: {cbf: {timeout: 1.5}}}}}\n"
     text += "policies: {subarray: {critical: [cbf]}}\n"
 
     subarray = Topology.from_text(text).device("subarray-01")
@@ -46,6 +47,7 @@ def test_a_device_is_told_what_the_file_says_of_it() -> None:
         ("cbf-01", "lab/cbf/01", ("cbf",)),
         ("pst-01", "lab/pst/01", ("pst",)),
     ]
+    assert [child.abort_all for child in children] == [True, False]
     assert CommandMap.from_json(properties.pop("CommandMap")[0]).names() == ["Scan"]
     assert PolicySpec.model_validate_json(properties.pop("Policy")[0]).critical == ("cbf",)
     assert properties == {
@@ -188,9 +190,7 @@ def test_a_subarray_needs_no_controller() -> None:
         pytest.param(
             "groups: [cbf]",
             "group: [cbf]",
-            "top.yaml:10: leaves[0].group: unknown field; found 'group', expected one of "
-            "name, device, server, timeout, properties, groups, kind, until, skip_when_reached, "
-            "class, script",
+            "top.yaml:10: leaves[0].group: unknown field; found 'group', did you mean groups?",
             id="unknown field",
         ),
         pytest.param(
@@ -289,6 +289,38 @@ def test_command_maps_are_checked_against_the_children_that_are_there() -> None:
     assert found_pss.startswith("top.yaml:14: command_map.subarray.Scan.tasks.pss: ")
 
 
+STOW = GOOD.replace("server: leaves}", "server: leaves, until: {Stow: {reached: [OFF]}}}")
+SAFETY = "command_map: {subarray: {%s: {safety: true, tasks: {all: {target: '*'}}}}}\n"
+
+
+def test_a_safety_command_may_have_a_name_of_its_own() -> None:
+    """Where it is said of each child how it is known that it is reached."""
+    topology = Topology.from_text(STOW + SAFETY % "Stow")
+    subarray = topology.device("subarray-01").properties
+    assert json.loads(subarray["CommandMap"][0])["Stow"]["safety"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            GOOD + SAFETY % "Stow",
+            "Stow.tasks.all: found no key until for Stow at cbf-01, pst-01, expected it, as a"
+            " safety command ends when it is reached, or trust_result: true here",
+        ),
+        (STOW + SAFETY % "sTow", "sTow: found 'sTow', expected a name of capital and small"),
+        (STOW + SAFETY % "Scan", "Scan.safety: found true, expected no such key for what moves"),
+        (STOW + SAFETY % "Abort", "Abort.safety: found true, expected no such key, as Abort"),
+        (STOW + (SAFETY % "Stow").replace("safety: true, ", ""), "Stow: unknown command"),
+    ],
+)
+def test_a_safety_command_that_cannot_be_one_is_refused(text: str, expected: str) -> None:
+    """With its line."""
+    assert any(
+        line.startswith("top.yaml:12: ") and expected in line for line in problems_of(text)
+    ), problems_of(text)
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "just text"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     """An empty file says that it is empty."""
@@ -344,6 +376,9 @@ subarrays:
     plan_devices: [m1]
     data_folder: /data
     plan_timeout: 30.0
+    halt_after: 5.0
+    max_queued_plans: 3
+    loop_lag_limit: 0.5
 leaves:
   - {name: cbf, device: lab/cbf/01, server: leaves}
 plan_devices:
@@ -364,6 +399,11 @@ def test_plans_and_their_devices_are_properties() -> None:
         {"name": "m1", "type": "motor", "trl": "lab/motor/1"}
     ]
     assert (properties["DataFolder"], properties["PlanTimeout"]) == (["/data"], ["30.0"])
+    assert [properties[name] for name in ("HaltAfter", "MaxQueuedPlans", "LoopLagLimit")] == [
+        ["5.0"],
+        ["3"],
+        ["0.5"],
+    ]
     motor = topology.device("m1")
     assert (motor.class_name, dict(motor.properties)) == ("MotorSimulator", {"Velocity": ["2.5"]})
     assert [json.loads(line)["name"] for line in properties["Children"]] == ["cbf"]
@@ -372,13 +412,38 @@ def test_plans_and_their_devices_are_properties() -> None:
     assert len(everything.device("subarray-01").properties["PlanDevices"]) == 2
 
 
+def test_a_plan_that_only_the_command_map_names_has_devices() -> None:
+    """It is a plan like those that clients may run."""
+    text = WITH_PLANS.replace("    plan_devices: [m1]\n", "").replace("plan: tune", "plan: 'a:b'")
+    plans = '    plans: [milonga.engine.plans:scan, "tune=site.plans:tune"]\n'
+    without = Topology.from_text(text.replace(plans, ""))
+
+    properties = without.device("subarray-01").properties
+
+    assert "Plans" not in properties
+    assert len(properties["PlanDevices"]) == 2
+
+
+def test_where_documents_are_sent_is_a_property() -> None:
+    """A Tiled server by its URL; without one there is no such property."""
+    sent = WITH_PLANS.replace(
+        "    data_", "    document_sink: https://tiled.example/api/v1\n    data_"
+    )
+
+    properties = Topology.from_text(sent).device("subarray-01").properties
+    assert properties["DocumentSink"] == ["https://tiled.example/api/v1"]
+    assert "DocumentSink" not in Topology.from_text(WITH_PLANS).device("subarray-01").properties
+    with pytest.raises(TopologyError, match="document_sink"):
+        Topology.from_text(sent.replace("https", "ftp"))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
         (
             "{plan: tune}",
             "{plan: tuna}",
-            "top.yaml:17: command_map.subarray.Configure.tasks.a.plan: found 'tuna', expected"
+            "top.yaml:20: command_map.subarray.Configure.tasks.a.plan: found 'tuna', expected"
             " module:function, or one of scan, tune (for subarray-01)",
         ),
         ("[m1]", "[m3]", "top.yaml:8: subarrays[0].plan_devices[0]: found 'm3', expected one of"),

@@ -124,6 +124,7 @@ def test_a_command_of_a_plan_is_shown_as_a_subtask() -> None:
     command.on_update(status=TaskStatus.IN_PROGRESS, progress=40)
     (shown,) = caller.calls.snapshots("plan-1")
     assert (shown["status"], shown["progress"]) == ("IN_PROGRESS", 40)
+    assert caller.calls.running("plan-1") == 1
     command.on_update(status=TaskStatus.FAILED, result=(ResultCode.FAILED, "no beam"))
     command.on_update(status=TaskStatus.COMPLETED)
     (shown,) = caller.calls.snapshots("plan-1")
@@ -134,6 +135,7 @@ def test_a_command_of_a_plan_is_shown_as_a_subtask() -> None:
         "no beam",
     )
     assert shown["finished"] is not None
+    assert caller.calls.running("plan-1") == 0
     assert len(told) == 3
     assert caller.calls.snapshots("plan-2") == []
 

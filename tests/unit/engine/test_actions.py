@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from bluesky.plan_stubs import close_run, null, open_run, sleep
-from bluesky.utils import Msg
+from bluesky.utils import IllegalMessageSequence, Msg
 
 from milonga.engine import RunEngine
 from milonga.engine._latch import LatchWait
@@ -153,6 +153,33 @@ def test_a_pulse_before_the_first_wait_of_a_run_counts(engine: RunEngine) -> Non
     assert future.result(5.0).plan_result[0] == "go"
 
 
+def test_no_trigger_is_lost_while_the_one_before_is_seen() -> None:
+    """AC-05: at the first moment at which another thread can come in."""
+    latch = SRLatch()
+
+    class Gap:
+        """A lock after which something happens, once."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.happens = [latch.trigger]
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if self.happens:
+                self.happens.pop()()
+
+    latch.trigger()
+    latch._lock = Gap()  # type: ignore[assignment]
+
+    mark = latch.consume("set", None)
+    assert mark is not None
+    assert latch.consume("set", mark) is not None
+
+
 # Actions
 
 
@@ -214,6 +241,26 @@ def test_a_latch_that_was_left_set_does_not_start_the_next_run(engine: RunEngine
     assert engine(plan()).result(5.0).plan_result is None
     action.toggle(on=True)
     assert engine(plan()).result(5.0).plan_result is None
+
+
+def test_a_plan_that_waits_does_not_start_with_what_another_was_told(engine: RunEngine) -> None:
+    """AC-09, B-13: its run begins when it gets the engine, not when it is given to it."""
+    action = Action(name="go")
+
+    def plan(answers: int) -> Iterator[Msg]:
+        seen = 0
+        while seen < answers:
+            yield from wait_for_actions(action.event_map, timeout=None)
+            seen += 1
+        return (yield from wait_for_actions(action.event_map, timeout=0.01))
+
+    first = engine.call(plan(1))
+    second = engine.call(plan(0), on_busy="queue")
+    until(lambda: parked(action.latch))
+    action.trigger()
+
+    assert first.result(5.0).plan_result is None
+    assert second.result(5.0).plan_result is None
 
 
 def test_an_action_belongs_to_one_run_at_a_time(engine: RunEngine) -> None:
@@ -395,6 +442,13 @@ def reading(latch: SRLatch, detector: Detector, **options: Any) -> Iterator[Msg]
     answer = yield from read_while_waiting([detector], {"go": latch}, **options)
     yield from close_run()
     return answer
+
+
+def test_reading_needs_an_open_run(engine: RunEngine) -> None:
+    """PS-09: the plan is told so, and the engine is idle again."""
+    plan = read_while_waiting([Detector()], {"go": SRLatch()})
+    assert isinstance(engine(plan).exception(5.0), IllegalMessageSequence)
+    assert engine.state == "idle"
 
 
 @pytest.mark.parametrize("final", [True, False])

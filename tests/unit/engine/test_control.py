@@ -28,7 +28,7 @@ from milonga.engine import (
 from milonga.engine.actions import Action
 from milonga.engine.plan_stubs import wait_for_actions
 
-from .conftest import Detector, Documents, Flag, Motor, endless, in_run, until
+from .conftest import Detector, Documents, Flag, Motor, endless, in_run, our_threads, until
 
 PROMPT = 0.2
 """Seconds in which a verb must return."""
@@ -359,6 +359,16 @@ def test_a_deferred_pause_waits_for_the_checkpoint(engine: RunEngine) -> None:
     assert handle.state is PlanState.PAUSED
 
 
+def test_a_pause_at_a_checkpoint_is_not_put_off(engine: RunEngine) -> None:
+    """RE-18: bluesky's engine waits there for half a second, as somebody may press Ctrl-C again."""
+    handle = engine.call(endless())
+    began = time.perf_counter()
+    for _ in range(20):
+        assert handle.pause(defer=True).result(5.0)
+        assert handle.resume().result(5.0)
+    assert time.perf_counter() - began < 5.0
+
+
 def test_a_deferred_pause_has_its_grace(engine: RunEngine) -> None:
     """RE-18: a plan without checkpoints is paused after `grace`, as decided in behaviours 8."""
     handle = engine.call(sleep(60.0))
@@ -440,6 +450,57 @@ def test_a_resume_that_fails_leaves_the_plan_paused(engine: RunEngine) -> None:
     for move in motor.moves:
         move.set_finished()
     handle.result(5.0)
+
+
+def test_a_device_that_hangs_when_resumed_is_named(engine: RunEngine) -> None:
+    """RE-20: the resume fails, and the plan can be told something again."""
+
+    class Hanging(Motor):
+        async def resume(self) -> None:
+            await asyncio.Event().wait()
+
+    engine.resume_limit = 0.05
+    motor, waiting = Hanging(), threading.Event()
+    engine.waiting_hook = lambda statuses: statuses and waiting.set()  # type: ignore[assignment]
+    handle = engine.call([Msg("set", motor, 1, group="a"), Msg("wait", None, group="a")])
+    assert waiting.wait(5.0)
+    assert handle.pause().result(5.0)
+    error = handle.resume().exception(5.0)
+    assert isinstance(error, TimeoutError)
+    assert "found it not resumed after 0.05 s" in str(error)
+    assert handle.state is PlanState.PAUSED
+    assert handle.abort().result(5.0).exit_status == "abort"
+
+
+@pytest.mark.parametrize("verb", ["pause", "halt"])
+def test_a_pause_waits_for_a_message_that_is_not_repeated(verb: str) -> None:
+    """RE-17: its answer would be lost, and the plan get that of another one; a halt breaks in."""
+    opening, may_open = threading.Event(), asyncio.Event()
+
+    async def slow_scan_id(_md: Any) -> int:
+        opening.set()
+        await may_open.wait()
+        return 1
+
+    def plan() -> Iterator[Msg]:
+        yield from null()
+        uid = yield from open_run()
+        yield from close_run()
+        return uid
+
+    with RunEngine(scan_id_source=slow_scan_id) as engine:
+        handle = engine.call(plan())
+        assert opening.wait(5.0)
+        asked = getattr(handle, verb)()
+        if verb == "halt":
+            assert asked.result(5.0).exit_status == "abort"
+            return
+        engine([Msg("null")])  # behind the pause in the loop, so that it has been looked at
+        engine.loop.call_soon_threadsafe(may_open.set)
+        assert asked.result(5.0)
+        assert len(handle.uids) == 1
+        assert handle.resume().result(5.0)
+        assert handle.result(5.0).plan_result == handle.uids[0]
 
 
 def test_a_plan_without_checkpoints_does_not_fill_the_memory(engine: RunEngine) -> None:
@@ -736,11 +797,11 @@ def test_a_thousand_pauses_leave_nothing_behind(engine: RunEngine) -> None:
     handle = engine.call(endless())
     assert handle.pause().result(5.0)
     assert handle.resume().result(5.0)
-    before = threading.active_count(), tasks()
+    before = len(our_threads()), tasks()
     for _ in range(1000):
         assert handle.pause().result(10.0)
         assert handle.resume().result(10.0)
-    after = threading.active_count(), tasks()
+    after = len(our_threads()), tasks()
     assert after == before
 
 

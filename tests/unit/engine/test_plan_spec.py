@@ -5,6 +5,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -144,6 +145,7 @@ def test_kinds_are_those_of_inspect() -> None:
         (Sequence[Readable], ("det", "cam"), True),
         (set[Motor], ("m1", "m2"), True),
         (frozenset[Motor], ("m1", "m2"), True),
+        (AbstractSet[Motor], ("m1", "m2"), True),
         (Optional[Motor], ("m1", "m2"), False),  # noqa: UP045 - both spellings
         (Motor | None, ("m1", "m2"), False),
         (Motor | Detector, ("m1", "m2", "det", "cam"), False),

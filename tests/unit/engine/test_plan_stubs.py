@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from bluesky.plan_stubs import checkpoint, close_run, null, open_run, wait
+from bluesky.plan_stubs import checkpoint, close_run, null, open_run, sleep, wait
 from bluesky.preprocessors import finalize_wrapper
 from bluesky.run_engine import WaitForTimeoutError
 from bluesky.utils import FailedStatus, Msg
@@ -211,6 +211,31 @@ def test_a_repeated_message_keeps_once(engine: RunEngine) -> None:
     assert detector.kept == [{"a": 1}, {"a": 2}]
 
 
+@pytest.mark.parametrize("pauses", [0, 2])
+def test_one_message_object_may_be_given_again(engine: RunEngine, pauses: int) -> None:
+    """PS-18: what a plan says three times is done three times, and repeated not at all."""
+    detector, arrived, go_on = Detector(), threading.Event(), threading.Event()
+    again = Msg("stash", detector, {"a": 1}, group="g")
+
+    def plan() -> Iterator[Msg]:
+        yield from checkpoint()
+        statuses = [(yield again), (yield again), (yield again)]
+        arrived.set()
+        while not go_on.is_set():
+            yield Msg("sleep", None, 0.001)
+        return statuses
+
+    handle = engine.call(plan())
+    assert arrived.wait(5.0)
+    for _ in range(pauses):
+        assert handle.pause().result(5.0)
+        assert handle.resume().result(5.0)
+    go_on.set()
+    statuses = handle.result(5.0).plan_result
+    assert detector.kept == [{"a": 1}] * 3
+    assert len({id(each) for each in statuses}) == 3
+
+
 # Descriptions
 
 
@@ -334,11 +359,13 @@ class Command:
         self.aborted = self.closed = 0
 
     command_id: str | None = "id"
+    listens = True
 
     def abort(self) -> None:
         """Count."""
         self.aborted += 1
-        self.end(TaskStatus.ABORTED, ResultCode.ABORTED, "aborted")
+        if self.listens:
+            self.end(TaskStatus.ABORTED, ResultCode.ABORTED, "aborted")
 
     def close(self) -> None:
         """Count."""
@@ -463,6 +490,29 @@ def test_a_silent_child_is_a_timeout(parent: RunEngine, children: Children) -> N
     assert isinstance(error, FailedStatus)
     assert "cbf.Scan" in str(error.__cause__)
     until(lambda: children.commands[0].closed)
+    assert children.commands[0].aborted == 1
+
+
+def test_a_silent_child_is_aborted_while_the_plan_goes_on(
+    parent: RunEngine, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IN-04: when its time is over, not when the plan is; a child that ignores it is asked once."""
+    monkeypatch.setattr(Command, "listens", False)
+    go_on = threading.Event()
+
+    def plan() -> Iterator[Msg]:
+        try:
+            yield from invoke("cbf", "Scan", timeout=0.05)
+        except FailedStatus:
+            while not go_on.is_set():
+                yield from sleep(0.001)
+
+    handle = parent.call(plan())
+    until(lambda: children.commands and children.commands[0].aborted)
+    assert handle.state is PlanState.RUNNING
+    go_on.set()
+    assert handle.result(5.0).exit_status == "success"
+    assert (children.commands[0].aborted, children.commands[0].closed) == (1, 1)
 
 
 def test_a_status_waits_for_its_result(parent: RunEngine, children: Children) -> None:

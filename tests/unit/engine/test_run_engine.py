@@ -16,6 +16,7 @@ from bluesky.plan_stubs import checkpoint, close_run, null, open_run, sleep
 from bluesky.utils import DuringTask, FailedStatus, InvalidCommand, Msg
 
 from milonga.engine import (
+    EngineBlockedError,
     EngineBusyError,
     EngineClosedError,
     PlanAborted,
@@ -28,7 +29,7 @@ from milonga.engine import (
     register_bound_command,
 )
 
-from .conftest import Detector, Documents, Flag, Motor, endless, in_run, until
+from .conftest import Detector, Documents, Flag, Motor, endless, in_run, our_threads, until
 
 
 def answer(value: object) -> Iterator[Msg]:
@@ -69,7 +70,8 @@ def test_only_what_is_meant_to_be_replaced_of_bluesky_is() -> None:
     }
     assert replaced == {
         *("_request_pause_coro", "_rewind", "_open_run", "_reset_checkpoint_state_meth"),
-        *("emit_sync", "abort", "halt", "request_pause", "reset", "resume", "stop"),
+        *("_checkpoint", "_stop_movable_objects", "_wait_for", "emit_sync"),
+        *("abort", "halt", "request_pause", "reset", "resume", "stop"),
     }
 
 
@@ -552,13 +554,13 @@ def test_a_held_loop_outlives_its_engines() -> None:
 
 def test_a_forgotten_engine_leaves_no_thread() -> None:
     """B-8: engines that nobody shuts down do not add up."""
-    before = threading.active_count()
+    before = our_threads()
     for _ in range(5):
         engine = RunEngine()
         engine(null()).result(5.0)
         del engine
         gc.collect()
-    until(lambda: threading.active_count() <= before + 2)
+    until(lambda: len(our_threads() - before) <= 2)
 
 
 def test_shutdown_from_the_loop_does_not_deadlock() -> None:
@@ -600,6 +602,58 @@ def test_an_engine_cannot_be_made_in_its_own_loop(engine: RunEngine) -> None:
         RunEngine()
 
     assert isinstance(engine(plan()).exception(5.0), RuntimeError)
+
+
+def test_an_engine_cannot_be_made_in_the_thread_of_a_loop_that_is_brought_along() -> None:
+    """RE-39: it says so rather than wait."""
+
+    async def main() -> None:
+        RunEngine(loop=asyncio.get_running_loop())
+
+    with pytest.raises(RuntimeError, match="its own event loop"):
+        asyncio.run(main())
+
+
+def test_no_engine_is_made_while_the_loop_is_blocked(engine: RunEngine) -> None:
+    """B-30: who makes it is told so in time, and where; afterwards nothing is in the way."""
+    gate = threading.Event()
+
+    def blocks() -> None:
+        gate.wait(30.0)
+
+    engine.loop.call_soon_threadsafe(blocks)
+
+    place = r"found it blocked for 0\.5 s by blocks \(test_run_engine\.py:\d+\)"
+    with pytest.raises(EngineBlockedError, match=place):
+        RunEngine()
+
+    gate.set()
+    with RunEngine() as other:
+        assert other.loop is engine.loop
+
+
+def test_an_engine_that_cannot_be_made_leaves_no_loop_behind() -> None:
+    """B-8: nothing has to be collected for its thread to end."""
+    before = our_threads()
+    with pytest.raises(TypeError, match="md: found 5, expected a mapping") as failure:
+        RunEngine(5)  # type: ignore[arg-type]
+    until(lambda: our_threads() <= before)
+    assert failure.tb is not None  # which keeps the engine
+
+
+def test_an_engine_is_made_although_the_loop_is_slow(engine: RunEngine) -> None:
+    """B-30: a thread that moves, or gets no processor, is not one that is blocked."""
+
+    def works() -> None:
+        end = time.monotonic() + 1.0
+        turns = 0
+        while time.monotonic() < end:
+            for _ in range(1000):
+                turns += 1
+
+    engine.loop.call_soon_threadsafe(works)
+    with RunEngine() as other:
+        assert other.loop is engine.loop
 
 
 def test_panic_is_final() -> None:

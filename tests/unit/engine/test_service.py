@@ -1,25 +1,24 @@
 """What a device needs of the engine: allowed plans, leaves, outcomes, documents, the watchdog."""
 
+import concurrent.futures
+import errno
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bluesky import plans
 from bluesky.plan_stubs import close_run, null, open_run, sleep
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 import milonga
 from milonga.control_model import HealthState, ResultCode, TaskStatus
 from milonga.engine import (
     SITUATIONS,
-    DocumentBridge,
-    JsonLinesWriter,
     PlanAction,
     PlanNotFound,
     PlanRegistry,
@@ -36,7 +35,7 @@ from milonga.engine.plan_stubs import wait_for_actions
 from milonga.errors import ArgumentError
 from milonga.tasks import ExecutionContext, LeafAction, LeafTask, TaskType
 
-from .conftest import Detector, Documents, endless, until
+from .conftest import Detector, endless, until
 
 # Allowed plans
 
@@ -246,7 +245,8 @@ def test_a_leaf_says_how_its_plan_ended(engine: RunEngine) -> None:
         ResultCode.FAILED,
         "timed out",
     )
-    assert outcomes["silent", None] == (TaskStatus.FAILED, ResultCode.FAILED, "timed out")
+    assert outcomes["silent", None][:2] == (TaskStatus.FAILED, ResultCode.FAILED)
+    assert outcomes["silent", None][2].startswith("timed out: StatusTimeoutError: ")
     assert outcomes["for_ever", "halt"][0] is TaskStatus.ABORTED
 
 
@@ -319,7 +319,7 @@ def test_the_table_is_complete() -> None:
     ]
 
 
-@pytest.mark.parametrize("situation", set(Situation) - {Situation.PAUSED})
+@pytest.mark.parametrize("situation", [one for one in Situation if one is not Situation.PAUSED])
 def test_the_wire_leads_back_to_the_situation(situation: Situation) -> None:
     """Behaviours 5.1: one function each way; a pause is not seen on the wire."""
     meaning = meaning_of(situation)
@@ -339,6 +339,68 @@ def test_a_handle_has_a_situation(engine: RunEngine) -> None:
     second.abort()
     first.abort().result(5.0)
     assert situation_of(first) is situation_of(second) is Situation.ABORTED
+
+
+class Together(Silent):
+    """Two devices as one, of which one says nothing."""
+
+    def set(self, value: int) -> Status:
+        """Start both."""
+        other = Status()
+        other.set_finished()
+        return super().set(value) & other
+
+
+class Asynchronous(Silent):
+    """A device of ophyd-async that is too slow, or that the network has lost."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def set(self, value: int) -> Status:
+        """Fail."""
+        failed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        failed.set_exception(self.error)
+        return Status.from_future(failed)
+
+
+def waiting(device: Silent, timeout: float | None = None) -> MsgGenerator[None]:
+    """Wait for a device."""
+    yield Msg("set", device, 1, group="a")
+    yield Msg("wait", None, group="a", timeout=timeout)
+
+
+def reworded() -> MsgGenerator[None]:
+    """Say in other words that a device was silent."""
+    try:
+        yield from waiting(Silent())
+    except FailedStatus as error:
+        raise RuntimeError("the telescope does not follow") from error
+
+
+@pytest.mark.parametrize(
+    ("plan", "situation"),
+    [
+        (lambda: waiting(Silent()), Situation.TIMED_OUT),
+        (lambda: waiting(Together()), Situation.TIMED_OUT),
+        (lambda: waiting(Silent(), timeout=0.01), Situation.TIMED_OUT),
+        (lambda: waiting(Asynchronous(TimeoutError("too slow"))), Situation.TIMED_OUT),
+        (reworded, Situation.TIMED_OUT),
+        (lambda: waiting(Asynchronous(OSError("too hot"))), Situation.BROKEN),
+        (
+            lambda: waiting(Asynchronous(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))),
+            Situation.BROKEN,
+        ),
+    ],
+    ids=["status", "combined", "wait", "ophyd-async", "reworded", "error", "network"],
+)
+def test_what_did_not_come_in_time_is_a_deadline(
+    engine: RunEngine, plan: Callable[[], Any], situation: Situation
+) -> None:
+    """Behaviours 5.1: however deep the reason lies."""
+    handle = engine.call(plan())
+    assert handle.exception(5.0) is not None
+    assert situation_of(handle) is situation
 
 
 # Progress
@@ -377,89 +439,6 @@ def test_a_plan_that_announces_nothing_has_no_progress(engine: RunEngine) -> Non
     gate.set()
     handle.result(5.0)
     assert handle.progress == 100
-
-
-# Documents
-
-
-def test_each_run_has_its_file(engine: RunEngine, tmp_path: Path) -> None:
-    """RE-28: one JSON line for each document, also when two runs are open at once."""
-    detector = Detector()
-
-    def plan() -> Iterator[Msg]:
-        for run in ("a", "b"):
-            yield Msg("open_run", run=run)
-        for run in ("a", "b"):
-            yield Msg("create", None, name="primary", run=run)
-            yield Msg("read", detector, run=run)
-            yield Msg("save", run=run)
-        for run in ("a", "b"):
-            yield Msg("close_run", run=run)
-
-    with JsonLinesWriter(tmp_path / "runs", max_open=1) as writer:
-        uids = engine(plan(), writer).result(5.0).run_start_uids
-        assert len(uids) == 2
-        for uid in uids:
-            lines = [json.loads(each) for each in writer.path(uid).read_text().splitlines()]
-            assert [name for name, _ in lines] == ["start", "descriptor", "event", "stop"]
-            assert lines[0][1]["uid"] == lines[3][1]["run_start"] == uid
-        assert (writer.written, writer.lost, writer._runs) == (8, 0, {})
-
-
-def test_files_take_arrays_and_refuse_strange_names(tmp_path: Path) -> None:
-    """RE-28: a uid is a file name, so it must be harmless."""
-    np = pytest.importorskip("numpy")
-    with JsonLinesWriter(tmp_path) as writer:
-        writer("start", {"uid": "r", "data": np.arange(3), "one": np.float64(1.5), "p": tmp_path})
-        writer("event", {"uid": "e", "descriptor": "unknown"})
-        assert writer.lost == 1
-        line = json.loads(writer.path("r").read_text())
-        assert (line[1]["data"], line[1]["one"]) == ([0, 1, 2], 1.5)
-        for wrong in ("../up", "a/b", "", "x" * 200):
-            with pytest.raises(ValueError, match="uid"):
-                writer("start", {"uid": wrong})
-
-
-def test_documents_can_go_to_another_thread(engine: RunEngine) -> None:
-    """RE-42: which lives in a context, such as `tango.EnsureOmniThread`."""
-    kept, entered = Documents(), []
-
-    class Context:
-        def __enter__(self) -> None:
-            entered.append(threading.current_thread().name)
-
-        def __exit__(self, *_: object) -> None:
-            entered.append("left")
-
-    with DocumentBridge(kept, name="milonga-push", surroundings=Context) as bridge:
-        engine(plans.count([Detector()], num=3), bridge).result(5.0)
-    assert [name for name, _ in kept.all] == ["start", "descriptor", *["event"] * 3, "stop"]
-    assert kept.threads == {"milonga-push"}
-    assert entered == ["milonga-push", "left"]
-    assert bridge.statistics().passed == 6
-
-
-def test_a_slow_bridge_drops_events_but_no_ends() -> None:
-    """RE-42: what waits has a bound; one that raises is counted."""
-    hold = threading.Event()
-    kept: list[str] = []
-
-    def slow(name: str, document: Any) -> None:
-        hold.wait(5.0)
-        kept.append(name)
-        if name == "start":
-            raise ValueError("bad callback")
-
-    bridge = DocumentBridge(slow, capacity=2)
-    for name in ("start", *["event"] * 10, "stop"):
-        bridge(name, {})
-    hold.set()
-    assert bridge.close()
-    statistics = bridge.statistics()
-    assert kept[0] == "start"
-    assert kept[-1] == "stop"
-    assert statistics.dropped >= 7
-    assert statistics.failed == 1
 
 
 # The watchdog

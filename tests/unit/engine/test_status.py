@@ -11,6 +11,7 @@ import pytest
 from bluesky import protocols
 from ophyd_async.core import AsyncStatus
 
+from milonga.control_model import ResultCode, TaskStatus
 from milonga.engine import (
     BlueskyException,
     InvalidState,
@@ -18,6 +19,7 @@ from milonga.engine import (
     StatusTimeoutError,
     UnknownStatusFailure,
     WaitTimeoutError,
+    report_status,
 )
 from milonga.engine._scheduler import scheduler
 
@@ -343,6 +345,36 @@ def test_progress_can_be_watched() -> None:
     status.report_progress(fraction=0.5)
     status.watch(lambda *, fraction: seen.append(-fraction))
     assert seen == [0.5, -0.5]
+
+
+def test_a_status_is_the_work_of_a_leaf() -> None:
+    """IN-07: its progress never goes back, its end has the words of the device."""
+    told: list[dict[str, Any]] = []
+    ended = threading.Event()
+
+    def on_update(**update: Any) -> None:
+        told.append(update)
+        if "result" in update:
+            ended.set()
+
+    status = Status(name="move")
+    report_status(status, on_update)
+    status.report_progress(name="move", current=4.0, initial=2.0, target=6.0)
+    status.report_progress(fraction=0.4)
+    status.report_progress(name="move", current="somewhere")
+    status.report_progress(fraction=1.0)
+    status.set_finished()
+    assert ended.wait(5.0)
+
+    assert told[0] == {"status": TaskStatus.IN_PROGRESS}
+    assert [each["progress"] for each in told[1:]] == [50, 99, 100]
+    assert told[-1]["result"] == (ResultCode.OK, "completed")
+
+    ended.clear()
+    report_status(Status(name="move", timeout=0.01), on_update)
+    assert ended.wait(5.0)
+    assert told[-1]["status"] is TaskStatus.FAILED
+    assert told[-1]["result"][1].startswith("timed out: StatusTimeoutError: move was not")
 
 
 def test_a_status_can_be_awaited() -> None:

@@ -2,7 +2,9 @@
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tango
@@ -87,12 +89,28 @@ def test_lists_survive_the_way_into_tangos_form(values: list[int]) -> None:
     """What was written is what the device gets."""
     info = SimpleNamespace(in_type=tango.CmdArgType.DevVarLongArray)
 
-    data = to_device_data("a/b/c", "Sum", info, json.dumps(values), ())
+    data = to_device_data("a/b/c", "Sum", info, json.dumps(values), {})
 
     assert list(data.extract()) == values
 
 
+@dataclass
+class Described:
+    """What is known of a command; Tango's own cannot be made here."""
+
+    out_type: tango.CmdArgType
+
+
 def test_an_unknown_command_is_refused_with_those_that_there_are() -> None:
-    """So that a typing mistake is seen."""
-    with pytest.raises(CommandRejected, match="a/b/c has no command Fly; it has Off, On"):
-        to_device_data("a/b/c", "Fly", None, None, {"On", "Off"})
+    """So that a typing mistake is seen; queries are not listed where there is more to do."""
+    answer, text = tango.CmdArgType.DevVarLongStringArray, tango.CmdArgType.DevString
+    lrc: Any = {name: Described(answer) for name in ("On", "Off", "Configure")}
+    plain: Any = {name: Described(text) for name in ("Status", "State")}
+
+    for name, known, words in (
+        ("Fly", lrc | plain, "a/b/c has no command Fly; it has Configure, Off, On$"),
+        ("configure", lrc | plain, r"no command configure \(perhaps Configure is meant\); it has"),
+        ("Fly", plain, "a/b/c has no command Fly; it has State, Status$"),
+    ):
+        with pytest.raises(CommandRejected, match=words):
+            to_device_data("a/b/c", name, None, None, known)

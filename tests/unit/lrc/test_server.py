@@ -6,18 +6,31 @@ from collections.abc import Callable
 import pytest
 
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.lrc import CommandServer, CommandTable, Job, Publisher, Reporter
+from milonga.lrc import CommandServer, CommandTable, Job, Publisher, Reporter, Timer
 
 
 class Turns:
-    """A thread that runs what it was given when it is told to."""
+    """A thread that runs what it was given when it is told to, and its clock."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
+        self.timers: list[Timer] = []
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Take a call."""
         self.waiting.append(function)
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
+        """Take a call for later."""
+        self.timers.append(Timer(delay, function))
+        return self.timers[-1]
+
+    def pass_time(self) -> None:
+        """Make the calls for later as well."""
+        timers, self.timers = self.timers, []
+        for timer in timers:
+            timer()
+        self.run()
 
     def run(self) -> None:
         """Make all calls, also those that they give."""
@@ -64,7 +77,9 @@ class Server:
         publisher = Publisher(
             lambda name, value: self.pushes.append((name, value)), lambda _delay, _function: None
         )
-        self.commands = CommandServer(self.table, publisher, self.turns.call_soon, max_queued)
+        self.commands = CommandServer(
+            self.table, publisher, self.turns.call_soon, self.turns.call_later, max_queued
+        )
 
     def submit(self, work: Work) -> str:
         """Submit work that must be taken."""
@@ -200,6 +215,106 @@ def test_an_abort_ends_only_when_the_running_command_has() -> None:
     assert server.table.status_of(first) is TaskStatus.COMPLETED
     assert server.table.status_of(second) is TaskStatus.COMPLETED
     server.submit(Work())
+
+
+def test_an_abort_gives_up_a_command_that_ignores_it() -> None:
+    """The device takes commands again, the result says so, and a late end changes nothing."""
+    server, after = Server(), Work("Off")
+    reports: list[Reporter] = []
+    _, uid = server.commands.submit(Job("Scan", reports.append))
+    server.turns.run()
+    _, abort = server.commands.abort(Job("Abort", lambda report: report(status=COMPLETED)))
+    server.turns.run()
+    assert server.table.status_of(abort) is TaskStatus.IN_PROGRESS
+
+    server.turns.pass_time()
+
+    text = "did not confirm the abort within 4.5 s"
+    ends = {uid: ["ABORTED", [7, text]], abort: ["COMPLETED", [3, f"Scan {text}, and may go on"]]}
+    assert server.finished() == ends
+    server.submit(after)
+    server.turns.run()
+    assert after.report is not None
+
+    reports[0](status=COMPLETED, result=(ResultCode.OK, "done after all"))
+    assert server.finished() == ends
+    assert server.commands.statistics()["late_ends"] == 1
+
+
+def test_an_abort_that_is_not_carried_on_ends_too() -> None:
+    """Whatever a device's own Abort does."""
+    server = Server()
+    _, abort = server.commands.abort(Job("Abort", lambda _report: None))
+    server.turns.run()
+    server.turns.pass_time()
+    assert server.finished()[abort] == [
+        "COMPLETED",
+        [3, "Abort was not carried on within 4.5 s"],
+    ]
+    server.submit(Work())
+
+
+def test_an_abort_in_time_is_not_given_up() -> None:
+    """Its clock is stopped, and does not hit the next one."""
+    server = Server()
+    _, first = server.commands.abort(Job("Abort", lambda report: report(status=COMPLETED)))
+    server.turns.run()
+    server.commands.abort(Job("Abort", lambda _report: None))
+    stopped, running = server.turns.timers
+    assert (stopped.cancelled, running.cancelled) == (True, False)
+    assert server.finished()[first] == ["COMPLETED", [0, "Abort completed OK"]]
+
+
+def test_an_abort_that_joins_another_is_told_which() -> None:
+    """Before it is announced; what it would do is not done, and both end alike."""
+    server = Server()
+    reports: list[Reporter] = []
+    seen: list[tuple[str, str]] = []
+    jobs = [Job("Abort", reports.append) for _ in range(3)]
+    for job in jobs:
+        job.on_submitted = lambda uid, job=job: seen.append((uid, job.joins))
+    uids = [server.commands.abort(job)[1] for job in jobs]
+    server.turns.run()
+
+    assert seen == [(uids[0], ""), (uids[1], uids[0]), (uids[2], uids[0])]
+    assert len(reports) == 1
+    reports[0](status=COMPLETED, result=(ResultCode.FAILED, "1 REFUSED"))
+    assert server.finished() == {uid: ["COMPLETED", [3, "1 REFUSED"]] for uid in uids}
+
+
+def test_an_abort_that_comes_while_another_ends_has_its_result() -> None:
+    """Whichever thread is quicker, it does not stay under way."""
+    server = Server()
+    reports: list[Reporter] = []
+    _, first = server.commands.abort(Job("Abort", reports.append))
+    server.turns.run()
+    late = Job("Abort", lambda _report: None)
+    late.on_submitted = lambda _uid: reports[0](status=COMPLETED)
+
+    _, second = server.commands.abort(late)
+
+    assert late.joins == first
+    assert server.finished()[second] == server.finished()[first]
+
+
+def test_any_number_of_aborts_leaves_the_tables_readable() -> None:
+    """No attribute lists more than it has places for: two, or three in lrcExecuting."""
+    server = Server()
+    server.submit(Work())
+    server.turns.run()
+    reports: list[Reporter] = []
+    server.commands.submit(Job("Scan", reports.append))
+    for _ in range(80):
+        server.commands.abort(Job("Abort", lambda _report: None))
+    lengths = {
+        name: len(server.table.value(name))
+        for name in ("lrcExecuting", "longRunningCommandInProgress", "longRunningCommandStatus")
+    }
+    assert lengths == {
+        "lrcExecuting": 3,
+        "longRunningCommandInProgress": 2,
+        "longRunningCommandStatus": 132,
+    }
 
 
 def test_one_command_is_aborted_and_the_others_are_left() -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,3 +195,27 @@ def test_whatever_is_reported_each_command_is_in_one_place(
     ]
     assert sorted([*listed, *(staging - set(listed))]) == sorted(uids)
     assert all(count <= 1 for count in ends.values())
+
+
+def test_what_a_command_asks_for_is_told_as_a_sum() -> None:
+    """So that a client that hears of it twice, or misses one, still knows how much it is."""
+    table = CommandTable()
+    uid, _ = table.open("On")
+    table.report(uid, TaskStatus.IN_PROGRESS)
+    news = []
+    for seconds in (5.0, 2.5):
+        report = table.report(uid, extend=seconds)
+        assert report is not None
+        news += [
+            json.loads(push.value[1]) for push in report.after if push.attribute == "_lrcEvent"
+        ]  # type: ignore[index]
+    assert news == [{"extend": 5.0}, {"extend": 7.5}]
+    assert json.loads(table.value("lrcExecuting")[0])["extend"] == 7.5
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_what_is_no_time_is_not_asked_for(seconds: float) -> None:
+    """Nothing is told of it."""
+    table = CommandTable()
+    uid, _ = table.open("On")
+    assert table.report(uid, extend=seconds) is None

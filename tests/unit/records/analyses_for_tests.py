@@ -57,6 +57,12 @@ def babble(call: Any) -> None:
     time.sleep(60)
 
 
+def chatter(call: Any) -> None:
+    """Say a lot."""
+    for number in range(100):
+        call.log(f"line {number}")
+
+
 def environment(call: Any) -> dict[str, str]:
     """Return what is in the environment."""
     return dict(os.environ)

@@ -217,7 +217,7 @@ def test_what_is_unknown_is_never_lost_and_never_run() -> None:
 def test_results_and_descriptions_have_a_version() -> None:
     """LU-07, D-15: a later one is refused, not misread."""
     result = TaskResult("peaks", AnalysisStatus.COMPLETED, {"n": 3}, (1, b"x"), "npz")
-    description = DescribedAnalysis(result, {"a": (1,)}, {"LUTE_X": "1"}, 0.1, ["socket"])
+    description = DescribedAnalysis(result, {"a": (1,)}, {"LUTE_PORT": "1"}, 0.1, ["socket"])
 
     assert result_from_json(result_to_json(result)) == result
     assert description_from_json(description_to_json(description)) == description
@@ -285,10 +285,27 @@ def test_parameters_are_flattened_as_lute_does() -> None:
 
 
 def test_only_some_of_the_environment_is_kept() -> None:
-    """LD-05: by the beginning of the name."""
-    environment = {"LUTE_X": "1", "SLURM_ID": "2", "PASSWORD": "3", "MY_LUTE_X": "4"}
+    """LD-05: by name, as a token may begin like anything else."""
+    environment = {
+        "LUTE_PORT": "1",
+        "SLURM_JOB_ID": "2",
+        "PASSWORD": "3",
+        "SLURM_JWT": "4",
+        "MILONGA_WEBHOOK_SECRET": "5",
+        "LUTE_TOKEN": "6",
+    }
 
-    assert select_environment(environment) == {"LUTE_X": "1", "SLURM_ID": "2"}
+    assert select_environment(environment) == {"LUTE_PORT": "1", "SLURM_JOB_ID": "2"}
+
+
+def test_a_described_analysis_shows_names_of_variables_but_no_secret() -> None:
+    """LD-05: whoever made the description."""
+    result = TaskResult("peaks", AnalysisStatus.COMPLETED, "", None)
+    description = DescribedAnalysis(result, {}, {"LANG": "C", "TOKEN": "secret"})
+
+    told = description_to_json(description)
+
+    assert told["task_env"] == {"LANG": "C", "TOKEN": "(not recorded)"}
 
 
 # The store

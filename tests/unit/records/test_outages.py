@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,50 @@ def test_another_process_that_holds_the_lock_is_an_outage(tmp_path: Path) -> Non
 
         assert recorder.flush(SOON)
         assert status_of(store, "c1") == (RecordStatus.PENDING, True)
+
+
+def test_a_store_that_hangs_is_an_outage(open_store: Callable[..., RecordStore]) -> None:
+    """IN-01: a transaction that takes too long is noticed while it goes on, and by everybody."""
+    bounds = RecorderSettings(hangs_after=0.2)
+    store, other = open_store(busy_timeout=60.0), open_store(busy_timeout=60.0)
+    with Recorder(store, "srv/1", bounds) as recorder:
+        assert recorder.flush(SOON)
+        with other.writing() as transaction:
+            if other.url.get_backend_name() == "postgresql":
+                transaction.connection.execute(text("LOCK TABLE processing_task"))
+            first = recorder.open(NewTask(uid="c1", task_name="On"))
+            deadline = time.monotonic() + SOON
+            while not recorder.is_away and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not first.done()
+            second = recorder.open(NewTask(uid="c2", task_name="On"))
+            assert first.result(SOON) is Durability.BUFFERED
+            assert second.result(0.0) is Durability.BUFFERED
+            assert recorder.statistics().outages == 1
+
+        assert recorder.flush(SOON)
+        assert not recorder.is_away
+        assert status_of(store, "c2") == (RecordStatus.PENDING, True)
+
+
+@pytest.mark.usefixtures("postgresql")
+def test_a_connection_to_postgresql_does_not_wait_for_ever(
+    new_server: Callable[[], contextlib.AbstractContextManager[Any]],
+) -> None:
+    """IN-01: for a statement, for a network, or for a transaction that nobody ends."""
+    with (
+        new_server() as server,
+        RecordStore(f"{server.url()}?keepalives_idle=7") as store,
+        store.engine.connect() as connection,
+    ):
+        names = "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"
+        shown = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+        driver: Any = connection.connection.driver_connection
+        parameters = driver.info.get_parameters()
+
+    assert shown == ["1min", "5s", "10min"]
+    assert (parameters["tcp_user_timeout"], parameters["keepalives_count"]) == ("20000", "3")
+    assert parameters["keepalives_idle"] == "7", "what the URL says goes first"
 
 
 def test_memory_is_bounded_in_bytes_as_well(tmp_path: Path) -> None:

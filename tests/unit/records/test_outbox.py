@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from milonga.records import (
+    NewTask,
     RecordCommands,
+    Recorder,
+    RecorderSettings,
     RecordStore,
+    Situation,
     TaskUpdateSubscription,
     WebhookOutbox,
     add_step,
@@ -17,6 +21,7 @@ from milonga.records import (
     start_task,
 )
 
+SOON = 20.0
 HOOK = "http://127.0.0.1:1/hook"
 
 
@@ -58,7 +63,7 @@ def test_messages_leave_in_the_order_of_their_task(
         assert outbox.take(10) == []  # leased
         sent.append(messages[0].event)
         outbox.delivered([messages[0].id])
-    assert sent == ["details", "steps", "steps", "steps", "status", "steps"]
+    assert sent == ["details", "steps", "steps", "steps", "steps", "status"]
     assert outbox.next_due() is None
 
 
@@ -101,14 +106,105 @@ def test_what_did_not_arrive_is_sent_again(
     assert outbox.waiting() == 0
 
 
-def test_the_outbox_is_bounded(open_store: Callable[..., RecordStore]) -> None:
-    """QW-05: the oldest messages go."""
-    store = open_store(max_outbox=3)
+@pytest.mark.parametrize("together", [True, False])
+def test_the_end_of_a_task_is_the_last_that_is_told(store: RecordStore, together: bool) -> None:
+    """QW-03: each step is told, and nothing after the end, whatever was written with it."""
     commands, outbox = RecordCommands(store), WebhookOutbox(store)
-    number = start_task(store, "Configure")
-    commands.post_task(number, ask("subscribe", "steps"))
-    for _ in range(5):
-        add_step(store, None, number, "a", "/do", "/ui")
-        clear_step(store, number)
+    with Recorder(store, "srv/1", RecorderSettings(linger=60.0)) as recorder:
+        recorder.open(NewTask(uid="c1", task_name="On"))
+        assert recorder.flush(SOON)
+        commands.subscribe(json.dumps({"uid": "c1", "webhookHref": HOOK}))
+        for node in ("c1/a", "c1/b"):
+            recorder.open(NewTask(uid=node, task_name="On", parent_uid="c1"))
+        if not together:
+            assert recorder.flush(SOON)
+        recorder.finish("c1", Situation.DONE)
+        for node in ("c1/a", "c1/b"):
+            recorder.finish(node, Situation.DONE)
+        recorder.add_step("c1", "s", "/do")
+        recorder.clear_step("c1")
+        recorder.log("c1", "that was it")
+        assert recorder.flush(SOON)
+        recorder.log("c1", "the results are stored")
+        assert recorder.flush(SOON)
 
-    assert outbox.waiting() == 3
+    sent = []
+    while messages := outbox.take(10):
+        sent += [message.event for message in messages]
+        outbox.delivered([message.id for message in messages])
+    of_nodes = 1 if together else 2
+    assert sorted(sent) == ["details", "status", *["steps"] * (2 + of_nodes)]
+    assert sent[-1] == "status"
+
+
+def ended_task(store: RecordStore, uid: str, owner: str, *, signs: bool = False) -> None:
+    """Have a server end a task that a hook follows."""
+    with Recorder(store, owner, RecorderSettings(signs=signs)) as recorder:
+        recorder.open(NewTask(uid=uid, task_name="On"))
+        assert recorder.flush(SOON)
+        wish = {"uid": uid, "webhookHref": HOOK, "event": "status"}
+        RecordCommands(store).subscribe(json.dumps(wish))
+        recorder.finish(uid, Situation.DONE)
+        assert recorder.flush(SOON)
+
+
+def test_each_server_delivers_what_is_about_its_own_tasks(
+    open_store: Callable[..., RecordStore], clock: Any
+) -> None:
+    """QW-05, QW-06: it has the secret and the list of hosts; others only once it is gone."""
+    store = open_store(clock)
+    ended_task(store, "c1", "srv/1")
+    one, two = (WebhookOutbox(store, owner=f"srv/{number}", lease=1.0) for number in (1, 2))
+
+    assert (two.take(10), two.next_due()) == ([], None)
+    assert one.next_due() == clock.now
+    (own,) = one.take(10)
+    assert own.is_own
+    clock.advance(61)
+    (left,) = two.take(10)
+    assert (left.id, left.is_own) == (own.id, False)
+
+
+def test_what_is_to_be_signed_is_left_by_those_who_cannot(
+    open_store: Callable[..., RecordStore], clock: Any
+) -> None:
+    """QW-05: a message without its signature would be refused, or worse, believed."""
+    store = open_store(clock)
+    ended_task(store, "c1", "srv/1", signs=True)
+    clock.advance(61)
+
+    assert WebhookOutbox(store, owner="srv/2").take(10) == []
+    (message,) = WebhookOutbox(store, owner="srv/3", signs=True).take(10)
+    assert message.uid == "c1"
+
+
+def test_messages_about_tasks_of_nobody_are_for_everybody(
+    open_store: Callable[..., RecordStore], clock: Any
+) -> None:
+    """QE-01: a program that starts tasks need not be a server."""
+    store = open_store(clock)
+    number = start_task(store, "Configure")
+    RecordCommands(store).post_task(number, ask("subscribe", "status"))
+    save_task_result(store, None, number)
+
+    (message,) = WebhookOutbox(store, owner="srv/1").take(10)
+    assert message.is_own
+
+
+def test_the_outbox_is_bounded_for_each_hook(
+    open_store: Callable[..., RecordStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    """QW-05: details go first, then the oldest; it is said, and other hooks lose nothing."""
+    store = open_store(max_outbox=3, details_interval=0.0)
+    commands, outbox = RecordCommands(store), WebhookOutbox(store)
+    other = "http://127.0.0.1:2/hook"
+    for _ in range(4):
+        number = start_task(store, "Configure")
+        commands.post_task(number, ask("subscribe"))
+        commands.post_task(number, ask("subscribe", "status", other))
+        save_task_result(store, "a line", number)
+
+    waiting = [(message.webhook_href, message.event) for message in outbox.take(100)]
+    assert waiting == [(HOOK, "status"), (other, "status")] * 3
+    assert store.outbox_bound.dropped == 6
+    assert f"webhook {HOOK}: " in caplog.text

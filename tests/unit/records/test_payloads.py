@@ -1,11 +1,13 @@
 """What clients see of tasks, and may ask of them."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from milonga.errors import ArgumentError, RecordNotFound
+from milonga.errors import ArgumentError, RecordNotFound, RecordsError
 from milonga.records import (
     MAX_SUBSCRIPTIONS,
     ProcessingTask,
@@ -204,3 +206,35 @@ def test_a_task_has_a_bounded_number_of_subscriptions(
 
 
 # The outbox
+
+
+def test_what_a_database_raises_is_told_in_a_line(
+    store: RecordStore, commands: RecordCommands
+) -> None:
+    """QA-08: a text, not a trace with the statement and its values."""
+    asked = {"uid": "c1", "webhookHref": HOOK}
+    with store.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE processing_task RENAME TO elsewhere"))
+    questions: list[Callable[[], str]] = [
+        lambda: commands.get_task("c1"),
+        lambda: commands.list_tasks('{"device": "secret"}'),
+        lambda: commands.explain("c1"),
+        lambda: commands.get_log('{"uid": "c1"}'),
+        lambda: commands.subscribe(json.dumps(asked)),
+        lambda: commands.unsubscribe(json.dumps(asked)),
+    ]
+    try:
+        for question in questions:
+            with pytest.raises(RecordsError, match=r"store: found .*processing_task") as told:
+                question()
+            assert "SELECT" not in str(told.value)
+            assert "secret" not in str(told.value)
+    finally:
+        with store.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO processing_task"))
+
+
+def test_a_number_that_no_database_takes_is_told_so(commands: RecordCommands) -> None:
+    """QA-08: whatever a client may send."""
+    with pytest.raises(RecordsError):
+        commands.get_task(10**30)

@@ -146,6 +146,25 @@ def test_changes_are_written_as_they_come(store: RecordStore, recorder: Recorder
         assert [run.run_uid for run in task.runs] == ["a-run"]
 
 
+def test_a_note_is_taken_of_a_task_that_is_over_and_its_end_stands(
+    store: RecordStore, recorder: Recorder
+) -> None:
+    """Row 8: what is known only later; a change is refused then, and an unknown task is counted."""
+    recorder.open(NewTask(uid="c1", task_name="On"))
+    recorder.finish("c1", Situation.FAILED, "no power", data={"late": 0})
+    recorder.change("c1", data={"late": -1})
+    recorder.note("c1", {"late": 1})
+    recorder.note("c1", {"late": 2})
+    recorder.note("c2", {"late": 3})
+    assert recorder.flush(SOON)
+    task = task_of(store, "c1")
+
+    assert task.data == {"late": 2}
+    assert (task.situation, task.message) == (Situation.FAILED, "no power")
+    statistics = recorder.statistics()
+    assert (statistics.refused, statistics.unknown, statistics.lost) == (1, 1, 0)
+
+
 @pytest.mark.parametrize("situation", [one for one in Situation if one.is_final])
 def test_every_end_comes_back_as_it_was(
     store: RecordStore, recorder: Recorder, situation: Situation

@@ -9,14 +9,22 @@ from typing import Any
 
 from milonga.records import (
     CSV_COLUMNS,
+    AnalysisStatus,
+    DescribedAnalysis,
     FileStore,
+    ProcessingTask,
     RecordStore,
     Retention,
     Situation,
     TaskFilter,
+    TaskResult,
+    claim_round,
+    close_abandoned,
     export_csv,
     export_jsonl,
     find_page,
+    read_latest_parameter,
+    record_analysis,
     retain,
 )
 
@@ -105,3 +113,59 @@ def test_too_large_commands_go_and_their_files_first(
 
     assert uids(timed) == ["c2", "c1"]
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
+
+
+def test_what_fits_is_not_looked_at_row_by_row(timed: RecordStore, tell: Tell) -> None:
+    """QE-11: the estimate may be more than there is."""
+    tell("c1", parameters="x" * 2_000_000)
+    tell("c1", Situation.DONE)
+
+    assert retain(timed, Retention(max_bytes=10_000_000)) == 0
+    assert retain(timed, Retention(max_bytes=1_000_000)) == 1
+
+
+def test_analyses_go_with_their_commands(timed: RecordStore, tell: Tell) -> None:
+    """QE-11, LD-08: nothing of a dropped command stays."""
+    for uid in ("c1", "c1/fit", "c2", "c2/fit"):
+        tell(uid)
+    for uid in ("c1/fit", "c1", "c2/fit", "c2"):
+        tell(uid, Situation.DONE)
+    result = TaskResult("fit", AnalysisStatus.COMPLETED, "", None)
+    for uid, value in (("c1/fit", 1), ("c2/fit", 2)):
+        record_analysis(timed, DescribedAnalysis(result, {"x": value}), uid=uid, run=value)
+
+    assert retain(timed, Retention(max_count=1)) == 1
+
+    assert read_latest_parameter(timed, "fit", "x", for_run=1) is None
+    assert read_latest_parameter(timed, "fit", "x", for_run=2) == 2
+
+
+def test_one_process_looks_after_the_store_for_all(timed: RecordStore, clock: Any) -> None:
+    """QE-11: those that share it take turns."""
+    assert claim_round(timed, 3000)
+    assert not claim_round(timed, 3000)
+    clock.advance(3001)
+    assert claim_round(timed, 3000)
+    clock.advance(-7200)
+    assert claim_round(timed, 3000), "a clock that was set back does not stop it"
+
+
+def test_commands_of_devices_that_are_no_more_are_lost(
+    timed: RecordStore, tell: Tell, clock: Any
+) -> None:
+    """QE-10: with their nodes; those of the server's other devices go on."""
+    for uid, device in (("old", "lab/old/1"), ("new", "lab/new/1"), ("late", "lab/old/1")):
+        if uid == "late":
+            started = clock.now
+        tell(uid, device=device)
+        tell(f"{uid}/leaf", device="lab/leaf/1")
+
+    assert close_abandoned(timed, "srv/2", [], clock.now) == 0
+    assert close_abandoned(timed, "srv/1", ["lab/new/1"], started) == 2
+
+    with timed.reading():
+        for uid, status in (("old", "LOST"), ("old/leaf", "LOST"), ("new", "PENDING")):
+            task = ProcessingTask.get_by_uid(uid)
+            assert task is not None
+            assert task.status == status
+        assert uids(timed, status="PENDING") == ["late", "new"]

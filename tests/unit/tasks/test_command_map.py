@@ -17,6 +17,7 @@ from milonga.tasks import (
     check_children,
     check_command_map,
     default_command_map,
+    naming_problems,
 )
 
 CHILDREN = [
@@ -92,17 +93,19 @@ def test_a_handler_keyword_needs_nothing_else():
         (
             {"On": {"tasks": {}, "typ": "parallel"}},
             "On.typ: found an unknown key (value 'parallel'), expected one of tasks, type, "
-            "allowed_states, timeout, skip_subtasks, policy",
+            "allowed_states, timeout, max_timeout, skip_subtasks, policy, "
+            "safety, interrupts",
         ),
         (
             {"On": {"tasks": {"a": {"tasks": {"b": {"timout": 3}}}}}},
             "On.tasks.a.tasks.b.timout: found an unknown key (value 3), expected one of timeout, "
-            "optional, target, command, argument, reject_missing, type, skip_subtasks, policy",
+            "max_timeout, optional, target, command, argument, reject_missing, type, "
+            "skip_subtasks, policy, trust_result",
         ),
         (
             {"On": {"tasks": {"a": {"internal": "m", "command": "x"}}}},
             "On.tasks.a.command: found an unknown key (value 'x'), expected one of timeout, "
-            "optional, internal, argument",
+            "max_timeout, optional, internal, argument",
         ),
         (
             {"On": {"tasks": {}, "type": "serial"}},
@@ -146,7 +149,7 @@ def test_a_handler_keyword_needs_nothing_else():
         (
             {"On": {"tasks": {}, "policy": {"crit": []}}},
             "On.policy.crit: found an unknown key (value []), expected one of critical, optional, "
-            "min_success, join",
+            "min_success, join, weights",
         ),
         (
             {"On": {"tasks": {}, "allowed_states": {"attr_name": "obsState"}}},
@@ -267,7 +270,7 @@ def test_a_map_is_checked_against_children_and_methods():
     assert found == [
         f"On.policy.critical: found 'cfb', expected a child or group, one of {names}",
         f"On.tasks.fpga: found the unknown keyword 'fpga', expected a child or group, one of "
-        f"{names}, or one of the keys target, tasks, internal, plan in it",
+        f"{names}, or one of the keys target, tasks, internal, plan, prompt, analysis in it",
         f"On.tasks.two.target: found 'pst02', expected a child or group, one of {names} or '*'",
         f"On.tasks.all.policy.optional: found 'pss', expected a child or group, one of {names}",
         "On.tasks.deep.tasks.m.internal: found 'chek', expected one of check",
@@ -341,3 +344,47 @@ def test_a_kind_of_child_that_cannot_be_meant_is_refused(data, expected):
         ChildSpec.model_validate({"name": "a", "trl": "a/b/c"} | data)
 
     assert expected in str(caught.value)
+
+
+def safety(**more):
+    """Return a safety command in a map."""
+    return {"Stow": {"safety": True, "tasks": {"cbf": {}}} | more}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"On": {"tasks": {}, "interrupts": "none"}}, "no key interrupts where safety is not true"),
+        (
+            safety(allowed_states={"attr_name": "State", "attr_value": "ON"}),
+            "no key allowed_states where safety is true",
+        ),
+        (
+            safety(tasks={"a": {"tasks": {"ask": {"prompt": "Sure?"}}}, "b": {"plan": "park"}}),
+            "only steps that are devices or methods where safety is true; ask, b is not",
+        ),
+    ],
+)
+def test_what_would_keep_a_safety_command_waiting_is_refused(data, expected):
+    """It waits for no person, plan or state."""
+    assert expected in "; ".join(problems(data))
+
+
+def test_a_safety_command_needs_to_be_confirmed_by_each_child_it_goes_to():
+    """Unless it is said that the child's own result will do."""
+    stow = {"Stow": {"reached": ["STANDBY"]}}
+    children = [CHILDREN[0].model_copy(update={"until": stow}), *CHILDREN[1:]]
+    commands = CommandMap.from_data(safety())
+    (line,) = check_command_map(commands, children, [])
+    assert line.startswith("Stow.tasks.cbf: found no key until for Stow at cbf02, expected it")
+    trusting = CommandMap.from_data(safety(tasks={"cbf": {"trust_result": True}}))
+    assert check_command_map(trusting, children, []) == []
+    other = CommandMap.from_data(safety(tasks={"cbf01": {"command": "Park"}}))
+    assert "for Park at cbf01" in check_command_map(other, children, [])[0]
+
+
+def test_safety_commands_are_few():
+    """All of them may run at the same time."""
+    commands = CommandMap.from_data({f"Stow{n}": safety()["Stow"] for n in range(9)})
+    (line,) = naming_problems(commands, ["On"])
+    assert line == "Stow8: found 9 safety commands, expected at most 8"

@@ -85,17 +85,20 @@ def test_targets_become_leaves_and_groups_of_leaves():
     assert root.task_type is cbf.task_type
 
 
+CBF = {"timeout": 2.0, "max_timeout": 3.0, "optional": True}
+
+
 def test_times_and_flags_reach_their_nodes():
     """TR-13: per command, per composite and per leaf; the default is for the command."""
     root = composed(
-        {"inner": {"timeout": 5.0, "tasks": {"cbf": {"timeout": 2.0, "optional": True}}}},
+        {"inner": {"timeout": 5.0, "tasks": {"cbf": CBF}}},
         more={"skip_subtasks": True},
         timeout=60.0,
     )
 
     (inner,) = root.subtasks
     assert (root.timeout, inner.timeout) == (60.0, 5.0)
-    assert {leaf.timeout for leaf in root.leaves()} == {2.0}
+    assert {(leaf.timeout, leaf.max_timeout) for leaf in root.leaves()} == {(2.0, 3.0)}
     assert (root.skip_subtasks, inner.skip_subtasks) == (True, None)
     assert inner.subtasks[0].tolerance is Tolerance.FAILURE
     assert composed({"rm": {}}, more={"timeout": 3}, timeout=60.0).timeout == 3.0
@@ -414,7 +417,7 @@ def test_a_plan_is_a_leaf_that_tells_of_its_parts(stage):
     """IN-03: its snapshot has what the plan says of itself, while it runs and afterwards."""
     made = []
 
-    def factory(argument):
+    def factory(argument, path):
         made.append(Procedure(argument))
         return made[-1]
 
@@ -439,7 +442,7 @@ def test_a_plan_takes_the_arguments_that_the_map_gives_it():
     """As JSON; a function of a module is allowed by being named in the map."""
     given = []
 
-    def factory(argument):
+    def factory(argument, path):
         given.append(argument)
         return Procedure(argument)
 

@@ -1,5 +1,6 @@
 """Device leaves and internal leaves."""
 
+import dataclasses
 import threading
 import weakref
 
@@ -168,3 +169,28 @@ def test_a_method_may_find_that_the_work_failed(stage):
 
     assert stage.outcome["status"] is TaskStatus.COMPLETED
     assert "check: too hot" in stage.outcome["result"][1]
+
+
+def test_a_method_runs_where_the_context_says_and_is_given_up_there(stage):
+    """The runtime keeps the deadline while a method takes its time."""
+    calls = []
+    stage.context = dataclasses.replace(
+        stage.context, run_method=lambda call: calls.append(call) is None
+    )
+    root = stage.start(
+        stage.sequence(stage.method("m", lambda _call: (ResultCode.OK, "late")), timeout=1.0)
+    )
+    stage.runtime.advance(1.0)
+    assert stage.outcome["result"][0] is ResultCode.FAILED
+    assert "m: timed out after 1 s" in stage.outcome["result"][1]
+
+    calls[0]()  # its turn comes: it is not called any more
+    assert next(root.leaves()).late_updates == 1
+    assert len(stage.outcomes) == 1
+
+
+def test_a_method_for_which_there_is_no_room_has_failed(stage):
+    """Everything is bounded, and says so."""
+    stage.context = dataclasses.replace(stage.context, run_method=lambda _call: False)
+    stage.start(stage.sequence(stage.method("m", lambda _call: (ResultCode.OK, ""))))
+    assert "m: was not called: too many methods wait" in stage.outcome["result"][1]

