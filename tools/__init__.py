@@ -1,0 +1,1 @@
+"""What is needed to work on Milonga, and not to run it."""
