@@ -193,10 +193,10 @@ def test_a_safety_command_overtakes_everything_and_ends_when_it_is_reached(
     for number, leaf in enumerate(leaves):
         stow = STOW | {"duration": 1.0, "safety": number % 2 == 0}  # not all leaves know of safety
         leaf.does(any={"outcome": "never"}, Stow=stow)
-    leaves[3].suffers(state="ON")
     with LrcDevice(system.trl("controller")) as controller:
         running = controller.invoke("On")
         wait_until(lambda: all(started_at(leaf.proxy, "On") for leaf in leaves))
+        leaves[3].suffers(state="ON")  # not sooner, as On is not sent to a leaf that is ON already
         waiting = [controller.invoke("On") for _ in range(MAX_QUEUED)]
         with pytest.raises(CommandRejected, match="Input queue supports"):
             controller.invoke("Standby")
