@@ -370,6 +370,19 @@ def test_an_attribute_that_is_not_there_is_told(
     assert (seen[0].value, seen[0].connected) == (None, True)
 
 
+def test_who_watches_a_child_that_is_known_to_be_down_is_told(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    """At once, and not only when it comes back."""
+    server = ForeignServer(tmp_path, "late", ("Lamp",))
+    seen: list[Sighting] = []
+    with child_device(server.trl("Lamp")) as device:
+        wait_until(lambda: "cannot be reached" in device.reason)
+        device.watch("State", seen.append)
+        wait_until(lambda: bool(seen))
+    assert (seen[0].connected, seen[0].reason) == (False, device.reason)
+
+
 def test_a_child_that_is_down_at_the_start_and_restarts_is_found(
     tmp_path: Path, wait_until: WaitUntil
 ) -> None:
@@ -378,7 +391,7 @@ def test_a_child_that_is_down_at_the_start_and_restarts_is_found(
     seen: list[Sighting] = []
     with child_device(server.trl("Lamp"), expectations=UNTIL) as device:
         device.watch("State", seen.append)
-        wait_until(lambda: bool(seen), 30.0)
+        wait_until(lambda: bool(seen))
         assert (seen[0].connected, seen[0].value) == (False, None)
         assert seen[0].reason
         with pytest.raises(Unreachable):

@@ -228,10 +228,12 @@ class Watches:
         self._link.foreign.heard()
 
     def _is_away(self, reason: str) -> float:
-        if self._connected is not False:
+        is_news = self._connected is not False
+        if is_news:
             self._connected, self._reason = False, reason
-            for watched in list(self._watched.values()):
-                watched.lost(reason)
+        for watched in list(self._watched.values()):
+            if is_news or watched.latest is None:  # somebody may watch since it went away
+                watched.lost(self._reason)
         self._link.foreign.silent(reason)
         delay, self._retry = self._retry, min(self._retry * 1.5, self.LAST_RETRY)
         return delay
