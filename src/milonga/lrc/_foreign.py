@@ -108,8 +108,10 @@ class ForeignCalls:
     def abort(self, invocation: Invocation) -> None:
         """Ask the device to end a command, once it is being sent. Returns at once."""
         self._link.answer_due(invocation, self.ABORT_PATIENCE)
+        with self._lock:  # now, as who gives it up stops following it right after asking
+            work = self._outstanding.get(invocation)
         if invocation.command_id is not None:
-            self._link.network.run_abort(lambda: self._abort(invocation))
+            self._link.network.run_abort(lambda: self._abort(invocation, work))
 
     def look(self, invocation: Invocation) -> None:
         """Look at what is watched now; a command that has returned nothing is not looked at."""
@@ -165,12 +167,14 @@ class ForeignCalls:
 
     def _begin(self, invocation: Invocation, work: ForeignCommand) -> None:
         invocation.sent_at = time.monotonic()
+        self._link.watches.keep()
         with self._lock:
             self._outstanding[invocation] = work
-        self._link.watches.keep()
         invocation.accepted(new_command_id(invocation.command))
         if invocation.is_closed:
             self.forget(invocation)
+            if invocation.wants_abort:
+                return
         work.begin()
         self._check_later()
 
@@ -203,9 +207,7 @@ class ForeignCalls:
         text = f"{text}: {self._reason}" if self._reason else text
         invocation.update(TaskStatus.FAILED, result=(ResultCode.UNKNOWN, text))
 
-    def _abort(self, invocation: Invocation) -> None:
-        with self._lock:
-            work = self._outstanding.get(invocation)
+    def _abort(self, invocation: Invocation, work: ForeignCommand | None) -> None:
         if work is None or invocation.is_done:
             invocation.abort_answered(AbortAnswer.ACK, "it had ended")
             return
