@@ -43,6 +43,7 @@ _LISTS = {
     "DevVarStringArray": "DevString",
 }
 _PAIRS = {"DevVarLongStringArray": "DevLong", "DevVarDoubleStringArray": "DevDouble"}
+_WITH_TEXTS = frozenset({"DevString", "DevVarStringArray", *_PAIRS})
 
 
 def parse_argument(type_name: str, text: str | None) -> object:
@@ -111,13 +112,16 @@ def to_device_data(
     Raises
     ------
     CommandRejected
-        If the device has no such command, or it takes something else.
+        If the device has no such command, or it takes something else, or Tango cannot carry a
+        character of the argument.
     """
     if info is None:
         raise CommandRejected(f"{name} has no command {command}{_instead(command, known)}")
     type_name = str(info.in_type)
     try:
         value = parse_argument(type_name, argument)
+        if type_name in _WITH_TEXTS:
+            value = _carried(value)
     except ValueError as error:
         found = "nothing" if argument is None else _shown(argument)
         raise CommandRejected(f"{name}/{command}: found {found}, expected {error}") from None
@@ -125,6 +129,33 @@ def to_device_data(
     if type_name != "DevVoid":
         data.insert(info.in_type, value)
     return data
+
+
+def _carried(value: object) -> object:
+    """Return a value with texts that Tango can carry: Latin-1, and nothing after a NUL.
+
+    JSON that has other characters is written without them.
+    """
+    if isinstance(value, list):
+        return [_carried(item) for item in value]
+    if not isinstance(value, str) or (foreign := _foreign_character(value)) is None:
+        return value
+    if foreign != "\0" and _is_json_container(value):
+        return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in value)
+    raise ValueError(f"text in Latin-1 and without NUL, not {foreign!r} (U+{ord(foreign):04X})")
+
+
+def _foreign_character(text: str) -> str | None:
+    if text.isascii() and "\0" not in text:
+        return None
+    return next((char for char in text if not "\0" < char <= "\xff"), None)
+
+
+def _is_json_container(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _instead(command: str, known: Mapping[str, tango.CommandInfo]) -> str:

@@ -184,7 +184,11 @@ class ChildDevice:
         limit = self._timeout if timeout is None else timeout
         expectation = until or self._expectations.get(command)
         run = self._network.run_abort if urgent else self._network.run
-        if run(lambda: self._send(invocation, limit, kind, expectation, urgent=urgent)) is None:
+
+        def send() -> None:
+            self._send(invocation, limit, kind, expectation, urgent=urgent)
+
+        if run(lambda: invocation.send_by(send)) is None:
             invocation.shut_out()
         return invocation
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from milonga.control_model import ResultCode, TaskStatus, is_final
-from milonga.errors import CommandRejected, Unreachable
+from milonga.errors import CommandRejected, ProtocolError, Unreachable
 from milonga.lrc._irregular import EventJudge
 from milonga.lrc._reading import CommandNews
 from milonga.tracking import AbortAnswer, parse_result
@@ -295,6 +295,18 @@ class Invocation:
         self.error = error
         self.update(status=status, result=(code, text))
         self._accepted.set()
+
+    def send_by(self, send: Callable[[], None]) -> None:
+        """Have `send` send the command; if that fails as nobody expected, it is refused."""
+        try:
+            send()
+        except Exception as error:  # noqa: BLE001 - who waits for it must not wait for ever
+            _log.exception("%s of %s could not be sent", self.command, self.device)
+            reason = f"{type(error).__name__}: {error}"
+            text = f"{self.device}: {self.command} could not be sent: {reason}"
+            why = ProtocolError(text)
+            why.__cause__ = error
+            self.refused(TaskStatus.FAILED, ResultCode.FAILED, text, why)
 
     def unanswered(self, error: Exception) -> None:
         """Take note that the call was not answered, but the device may have the command.

@@ -3,6 +3,7 @@
 An earlier process had begun it, or the device has not answered the call in time.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from milonga.lrc._link import Link
 
 __all__ = ["Resumption"]
+
+_log = logging.getLogger(__name__)
 
 RECORDS = "recordStore"
 """An attribute of devices that take up their commands after a restart."""
@@ -88,6 +91,9 @@ class Resumption:
             self._try_later("no answer", f": {reason}")
         except ProtocolError:
             self._lose("the device gives commands no ids to ask for")
+        except Exception as error:  # noqa: BLE001 - who waits for it must not wait for ever
+            _log.exception("%s: the search for a command failed", self._link.name)
+            self._lose(f"the search for it failed: {type(error).__name__}: {error}")
         else:
             if command_id is not None:
                 self._link.lrc.resume_following(self._invocation, command_id)

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import tango
@@ -103,7 +104,8 @@ class LrcTraffic:
 
     def submit(self, invocation: Invocation) -> None:
         """Send a command. Returns at once; what follows is told to the invocation."""
-        if self._link.network.run(lambda: self.send(invocation)) is None:
+        send = partial(self.send, invocation)
+        if self._link.network.run(lambda: invocation.send_by(send)) is None:
             invocation.shut_out()
 
     def send(self, invocation: Invocation) -> None:
@@ -307,10 +309,8 @@ class LrcTraffic:
             self._subscriptions.add(proxy, attribute, self._listener(reader))
 
     def _choose_protocol(self, proxy: tango.DeviceProxy, attributes: frozenset[str]) -> int:
-        if "lrcProtocolVersions" in attributes:
-            lowest, highest = (int(version) for version in proxy.lrcProtocolVersions)
-            if lowest <= 2 <= highest:  # noqa: PLR2004 - protocol version 2
-                return 2
+        if "lrcProtocolVersions" in attributes and _include_2(proxy.lrcProtocolVersions):
+            return 2
         if set(_V1_EVENTS) <= attributes:
             return 1
         raise ProtocolError(
@@ -379,3 +379,12 @@ class LrcTraffic:
             self._hear(invocation, news)
         if not invocation.is_done:
             self._looks.later()
+
+
+def _include_2(versions: object) -> bool:
+    """Tell whether the lowest and the highest version that a device says it speaks include 2."""
+    try:
+        lowest, highest = map(int, versions)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return False  # somebody else's device, which may say anything
+    return bool(lowest <= 2 <= highest)  # noqa: PLR2004 - protocol version 2

@@ -114,3 +114,42 @@ def test_an_unknown_command_is_refused_with_those_that_there_are() -> None:
     ):
         with pytest.raises(CommandRejected, match=words):
             to_device_data("a/b/c", name, None, None, known)
+
+
+SNOW = chr(0x2603)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "carried"),
+    [
+        ("DevString", f'{{"target": "{SNOW}", "x": 1.50}}', '{"target": "\\u2603", "x": 1.50}'),
+        ("DevString", f'["{SNOW}"]', '["\\u2603"]'),
+        ("DevString", "5 \xb0", "5 \xb0"),
+        ("DevVarStringArray", '["5 \xb0"]', ["5 \xb0"]),
+        ("DevString", f"the {SNOW}", None),
+        ("DevString", f'"{SNOW}"', None),
+        ("DevVarStringArray", f'["a", "{SNOW}"]', None),
+        ("DevVarLongStringArray", f'[[1], ["{SNOW}"]]', None),
+    ],
+)
+def test_what_tango_cannot_carry_goes_as_json_or_is_refused(
+    type_name: str, text: str, carried: object
+) -> None:
+    """JSON has a way to write every character; another text is refused with the character."""
+    info: Any = SimpleNamespace(in_type=getattr(tango.CmdArgType, type_name))
+    if carried is None:
+        with pytest.raises(CommandRejected, match=rf"not '{SNOW}' \(U\+2603\)"):
+            to_device_data("a/b/c", "Configure", info, text, {})
+    else:
+        found = to_device_data("a/b/c", "Configure", info, text, {}).extract()
+        assert (found if isinstance(found, str) else list(found)) == carried
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text"), [("DevString", "a\0b"), ("DevVarStringArray", '["a\\u0000b"]')]
+)
+def test_a_text_that_tango_would_cut_is_refused(type_name: str, text: str) -> None:
+    """What came after the NUL never arrived."""
+    info: Any = SimpleNamespace(in_type=getattr(tango.CmdArgType, type_name))
+    with pytest.raises(CommandRejected, match=r"\(U\+0000\)"):
+        to_device_data("a/b/c", "Configure", info, text, {})
