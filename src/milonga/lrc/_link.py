@@ -162,8 +162,9 @@ class Link:
         return self._labels[key]
 
     def prepare_close(self) -> None:
-        """Let nothing new be connected or subscribed. Returns at once."""
+        """Let nothing new be connected, subscribed or followed. Returns at once."""
         self._closed = True
+        self.lrc.close()
         self.watches.close()
         self.foreign.close()
 

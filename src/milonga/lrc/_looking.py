@@ -50,6 +50,9 @@ LOST_KEPT = 256
 MISSING_LIMIT = 2
 """How many reads in a row must not find a command before it is asked for by id."""
 
+Followed = Mapping[str, tuple[Invocation, ...]]
+"""Who follows the commands of these ids."""
+
 LEGACY_TABLES = (
     "longRunningCommandStatus",
     "longRunningCommandProgress",
@@ -76,7 +79,7 @@ class Looks:
     def __init__(
         self,
         link: "Link",
-        outstanding: Callable[[], Mapping[str, Invocation]],
+        outstanding: Callable[[], Followed],
         protocol: Callable[[], int],
     ) -> None:
         self._link = link
@@ -120,7 +123,7 @@ class Looks:
                 self._looking = False
             self.later(LOOK_PERIOD)
 
-    def _look_for(self, outstanding: Mapping[str, Invocation]) -> None:
+    def _look_for(self, outstanding: Followed) -> None:
         self._counts["looks"] += 1
         began = time.monotonic()
         try:
@@ -137,7 +140,7 @@ class Looks:
         command_id = invocation.command_id
         try:
             if command_id is not None:
-                self._compare({command_id: invocation}, patience=1)
+                self._compare({command_id: (invocation,)}, patience=1)
         except tango.DevFailed as error:
             _log.info("%s: last look at %s: %s", self.name, command_id, describe(error))
             if is_unreachable(error) and not timed_out(error):
@@ -146,9 +149,7 @@ class Looks:
             _log.exception("%s: the last look at %s failed", self.name, command_id)
         invocation.looked()
 
-    def _compare(
-        self, outstanding: Mapping[str, Invocation], patience: int = MISSING_LIMIT
-    ) -> None:
+    def _compare(self, outstanding: Followed, patience: int = MISSING_LIMIT) -> None:
         """Read what the device tells; lose what it does not know after `patience` reads."""
         proxy = self._link.proxy()
         if proxy is None:
@@ -157,11 +158,12 @@ class Looks:
         for news in self._read_tables(proxy, outstanding):
             found.add(news.command_id)
             # Tango connects anew by itself, so that a restart before the call may not be known yet.
-            outstanding[news.command_id].server_start = self._link.start_known
-            if outstanding[news.command_id].found(news):
-                self._counts["found_by_look"] += 1
-        for command_id in outstanding.keys() - found:
-            invocation = outstanding[command_id]
+            for invocation in outstanding[news.command_id]:
+                invocation.server_start = self._link.start_known
+                if invocation.found(news):
+                    self._counts["found_by_look"] += 1
+        missing = outstanding.keys() - found
+        for invocation in (one for command_id in missing for one in outstanding[command_id]):
             invocation.missing += 1
             if invocation.is_done:
                 continue
@@ -185,9 +187,7 @@ class Looks:
             f" been started at {began}"
         )
 
-    def _read_tables(
-        self, proxy: tango.DeviceProxy, wanted: Mapping[str, Invocation]
-    ) -> Iterator[CommandNews]:
+    def _read_tables(self, proxy: tango.DeviceProxy, wanted: Followed) -> Iterator[CommandNews]:
         if self._protocol() == 1:
             values = [value.value or () for value in proxy.read_attributes(list(LEGACY_TABLES))]
             statuses, progresses, result = values
@@ -225,9 +225,7 @@ class Looks:
             text = f"{self.name}: ended as {status.name}, but its result is not kept any more"
             invocation.update(status, result=(ResultCode.UNKNOWN, text))
 
-    def _note_silence(
-        self, error: tango.DevFailed, outstanding: Mapping[str, Invocation], began: float
-    ) -> None:
+    def _note_silence(self, error: tango.DevFailed, outstanding: Followed, began: float) -> None:
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since = began
@@ -236,7 +234,7 @@ class Looks:
         patience = LOST_AFTER if self._hung else DEAD_AFTER
         silence = now - self._silent_since
         if silence >= patience:
-            for invocation in outstanding.values():
+            for invocation in (one for several in outstanding.values() for one in several):
                 server = _from_server(invocation)
                 self._lose(invocation, f"no answer for {silence:.0f} s{server}: {describe(error)}")
 

@@ -93,10 +93,12 @@ class LrcTraffic:
         self._protocol = 0
         self._subscriptions = Subscriptions()
         self._wanted = False
-        self._outstanding: dict[str, Invocation] = {}
+        # Several where the device gives the same id again, as to a call that joins another.
+        self._outstanding: dict[str, tuple[Invocation, ...]] = {}
+        self._closed = False
         self._sending = 0
         self._early: deque[CommandNews] = deque(maxlen=self.EARLY_KEPT)
-        self._looks = Looks(link, self.outstanding, lambda: self._protocol)
+        self._looks = Looks(link, self._followed, lambda: self._protocol)
         self._recent: OrderedDict[str, tuple[float, Invocation]] = OrderedDict()
         self._counts = dict.fromkeys(
             ("events", "event_errors", *(f"events_{kind}" for kind in KINDS)), 0
@@ -209,12 +211,19 @@ class LrcTraffic:
 
     def forget(self, invocation: Invocation) -> None:
         """Stop following a command."""
-        if invocation.command_id is not None:
-            with self._lock:
-                known = self._outstanding.get(invocation.command_id)
-                if known is invocation:  # its late events are still to be counted
-                    del self._outstanding[invocation.command_id]
-                    self._remember(invocation.command_id, invocation)
+        command_id = invocation.command_id
+        if command_id is None:
+            return
+        with self._lock:
+            followers = self._outstanding.get(command_id, ())
+            if invocation not in followers:
+                return
+            others = tuple(other for other in followers if other is not invocation)
+            if others:
+                self._outstanding[command_id] = others
+            else:  # its late events are still to be counted
+                del self._outstanding[command_id]
+                self._remember(command_id, invocation)
 
     def _remember(self, command_id: str, invocation: Invocation) -> None:
         """Keep a command for a while after its end. To be called under the lock."""
@@ -255,10 +264,27 @@ class LrcTraffic:
                     raise
             return proxy
 
-    def outstanding(self) -> dict[str, Invocation]:
-        """Return the commands that are on their way, by id."""
+    def outstanding(self) -> list[Invocation]:
+        """Return the commands that are on their way."""
         with self._lock:
-            return dict(self._outstanding)
+            return [one for followers in self._outstanding.values() for one in followers]
+
+    def close(self) -> None:
+        """Follow no command any more; those on their way are told so soon. Returns at once."""
+        with self._lock:
+            self._closed = True
+            followers = [one for several in self._outstanding.values() for one in several]
+            self._outstanding.clear()
+        if not followers:
+            return
+
+        def tell() -> None:
+            for invocation in followers:
+                self._lose_sight(invocation)
+
+        # On another thread, as the caller may hold a lock that who is told waits for; a process
+        # that is ending calls nobody any more.
+        self._link.network.run(tell)
 
     def want(self) -> None:
         """Ask for the subscriptions to be made as soon as the device is reached."""
@@ -296,7 +322,7 @@ class LrcTraffic:
             return {
                 **self._counts,
                 **self._looks.statistics(),
-                "outstanding": len(self._outstanding),
+                "outstanding": sum(map(len, self._outstanding.values())),
                 "recent": len(self._recent),
                 "protocol": self._protocol,
             }
@@ -336,14 +362,15 @@ class LrcTraffic:
 
     def _route(self, news: CommandNews) -> None:
         with self._lock:
-            invocation = self._outstanding.get(news.command_id)
-            if invocation is None and news.command_id in self._recent:
-                _, invocation = self._recent[news.command_id]
-            if invocation is None:
+            followers = self._outstanding.get(news.command_id)
+            if followers is None and news.command_id in self._recent:
+                followers = (self._recent[news.command_id][1],)
+            if followers is None:
                 if self._sending:
                     self._early.append(news)
                 return
-        self._hear(invocation, news)
+        for invocation in followers:
+            self._hear(invocation, news)
 
     def _hear(self, invocation: Invocation, news: CommandNews) -> None:
         if self._protocol == 1:  # whose events repeat what is known of all commands
@@ -371,14 +398,30 @@ class LrcTraffic:
         )
 
     def _take_reply(self, invocation: Invocation, command_id: str) -> None:
+        invocation.command_id = command_id  # first: its end may be told right after the next lines
         with self._lock:
-            self._outstanding[command_id] = invocation
+            is_followed = not self._closed
+            if is_followed:
+                others = self._outstanding.get(command_id, ())
+                self._outstanding[command_id] = (*others, invocation)
             early = [news for news in self._early if news.command_id == command_id]
         invocation.accepted(command_id)
         for news in early:
             self._hear(invocation, news)
-        if not invocation.is_done:
+        if not is_followed:
+            self._lose_sight(invocation)
+        elif invocation.is_closed:
+            self.forget(invocation)
+        elif not invocation.is_done:
             self._looks.later()
+
+    def _lose_sight(self, invocation: Invocation) -> None:
+        why = "the link to the device was closed"
+        invocation.lost(f"{self.name}: {invocation.command} is lost: {why}")
+
+    def _followed(self) -> dict[str, tuple[Invocation, ...]]:
+        with self._lock:
+            return dict(self._outstanding)
 
 
 def _include_2(versions: object) -> bool:

@@ -33,7 +33,7 @@ def let_aborts_pass(link: "Link", invocation: Invocation) -> None:
     """
     aborted = [
         other
-        for other in (*link.lrc.outstanding().values(), *link.foreign.outstanding())
+        for other in (*link.lrc.outstanding(), *link.foreign.outstanding())
         if other.wants_abort and not other.is_done and ends_all(link, other)
     ]
     end = time.monotonic() + PATIENCE

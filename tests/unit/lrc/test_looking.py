@@ -107,7 +107,7 @@ def looked_at(link: Link) -> tuple[Looks, Invocation, list[dict[str, object]]]:
     invocation = Invocation(Carrier(), "On", None, lambda **news: told.append(news))  # type: ignore[arg-type]
     invocation.command_id, invocation.signs = "1_2_On", True
     invocation.server_start = STARTED
-    looks = Looks(link, lambda: {"1_2_On": invocation}, lambda: 2)  # type: ignore[arg-type]
+    looks = Looks(link, lambda: {"1_2_On": (invocation,)}, lambda: 2)  # type: ignore[arg-type]
     return looks, invocation, told
 
 

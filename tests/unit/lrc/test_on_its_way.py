@@ -1,5 +1,7 @@
 """Commands on their way at a device: whoever waits for one is told its end, whatever happens."""
 
+import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -7,7 +9,9 @@ import pytest
 
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.errors import ProtocolError
+from milonga.lrc import Invocation
 from milonga.lrc._network import Network
+from milonga.lrc._reading import CommandNews
 from milonga.lrc._resuming import Resumption
 from milonga.lrc._traces import Trace
 from milonga.lrc._traffic import LrcTraffic, _include_2
@@ -68,3 +72,124 @@ def test_a_device_that_says_oddly_what_it_speaks_does_not_speak_version_2(
 ) -> None:
     """It may still speak version 1."""
     assert _include_2(versions) is included
+
+
+def end_of(command_id: str) -> CommandNews:
+    """Return the event that tells the end of a command."""
+    return CommandNews(command_id, TaskStatus.COMPLETED, result=[0, "done"])
+
+
+def test_both_calls_that_got_the_same_id_are_told_its_end(network: Network) -> None:
+    """A repeated `lrc_key` gets the first id again; the first call was then forgotten."""
+    child = reached(network, Device(), *V2)
+    calls = [child.start("On") for _ in range(2)]
+    assert all(call.wait_accepted(30.0) for call in calls)
+    assert child.statistics()["outstanding"] == 2
+    child._link.lrc._route(end_of("1.0_2_On"))
+    assert all(call.is_done for call in calls)
+    assert child.statistics()["outstanding"] == 0
+    assert not child.is_busy
+
+
+def test_one_of_two_calls_with_the_same_id_can_be_left(network: Network) -> None:
+    """The other is still followed; by looks as well."""
+    device = Device()
+    child = reached(network, device, *V2)
+    left, kept = calls = [child.start("On") for _ in range(2)]
+    assert all(call.wait_accepted(30.0) for call in calls)
+    left.close()
+    assert child.statistics()["outstanding"] == 1
+    entry = {"uid": "1.0_2_On", "name": "On", "status": "COMPLETED", "result": [0, "done"]}
+    device.tables["lrcFinished"] = (json.dumps(entry),)
+    outcome = kept.wait(30.0)
+    assert outcome is not None
+    assert outcome.is_ok
+    assert not left.is_done
+
+
+def test_a_command_whose_end_is_told_as_its_id_is_noted_is_not_kept(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as being on its way for ever."""
+    child = reached(network, Device(), *V2)
+    accepted = Invocation.accepted
+
+    def end_first(invocation: Invocation, command_id: str) -> None:
+        child._link.lrc._route(end_of(command_id))
+        accepted(invocation, command_id)
+
+    monkeypatch.setattr(Invocation, "accepted", end_first)
+    invocation = child.start("On")
+    assert invocation.wait_accepted(30.0)
+    assert invocation.wait(30.0) is not None
+    assert child.statistics()["outstanding"] == 0
+
+
+def test_a_command_that_nobody_follows_when_it_is_taken_is_not_kept(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was not taken in the time that its caller had for it."""
+    device, may_answer, forgotten = Device(), threading.Event(), threading.Semaphore(0)
+    forget = LrcTraffic.forget
+
+    def forget_and_say(traffic: LrcTraffic, invocation: Invocation) -> None:
+        forget(traffic, invocation)
+        forgotten.release()
+
+    monkeypatch.setattr(LrcTraffic, "forget", forget_and_say)
+    device.reply = lambda name: may_answer.wait(30.0) and [[2], [f"1.0_2_{name}"]]
+    child = reached(network, device, *V2)
+    child.start("On").close()
+    assert forgotten.acquire(timeout=30.0), "when it was closed, with no id yet"
+    may_answer.set()
+    assert forgotten.acquire(timeout=30.0), "when it had got its id"
+    assert child._link.lrc.outstanding() == []
+
+
+def test_who_waits_for_a_command_is_told_when_the_link_is_closed(network: Network) -> None:
+    """They waited for ever, and the device was looked at for as long."""
+    child = reached(network, Device(), *V2)
+    told: list[dict[str, object]] = []
+    invocation = child.start("On", None, lambda **news: told.append(news), signs=True)
+    assert invocation.wait_accepted(30.0)
+    child.close()
+    outcome = invocation.wait(30.0)
+    assert outcome is not None
+    assert (outcome.status, outcome.result_code) == (TaskStatus.FAILED, ResultCode.UNKNOWN)
+    assert outcome.message == "a/b/c: On is lost: the link to the device was closed"
+    assert {"lost": True} in told
+    assert child.statistics()["outstanding"] == 0
+
+
+def test_a_command_that_is_taken_when_its_link_is_closed_already_is_told_so(
+    network: Network,
+) -> None:
+    """Nobody would look for it any more."""
+    device, is_called, may_answer = Device(), threading.Event(), threading.Event()
+
+    def late(name: str) -> object:
+        is_called.set()
+        may_answer.wait(30.0)
+        return [[2], [f"1.0_2_{name}"]]
+
+    device.reply = late
+    child = reached(network, device, *V2)
+    invocation = child.start("On")
+    assert is_called.wait(30.0)
+    child.close()
+    may_answer.set()
+    outcome = invocation.wait(30.0)
+    assert outcome is not None
+    assert outcome.command_id == "1.0_2_On"
+    assert outcome.message.endswith("the link to the device was closed")
+
+
+def test_a_link_that_others_use_goes_on_when_one_closes_it(network: Network) -> None:
+    """Also for the commands of the one that did."""
+    first, second = (reached(network, Device(), *V2) for _ in range(2))
+    invocation = first.start("On")
+    assert invocation.wait_accepted(30.0)
+    first.close()
+    assert not invocation.is_done
+    second._link.lrc._route(end_of("1.0_2_On"))
+    assert invocation.is_done

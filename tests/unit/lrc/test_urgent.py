@@ -28,7 +28,7 @@ class Carrier:
 
 def link_with(command: Invocation, *names: str) -> Any:
     """Return a link to a device with some commands, at which one runs."""
-    lrc = SimpleNamespace(outstanding=lambda: {"1": command})
+    lrc = SimpleNamespace(outstanding=lambda: [command])
     foreign = SimpleNamespace(outstanding=list)
     return SimpleNamespace(commands=lambda: frozenset(names), lrc=lrc, foreign=foreign)
 
