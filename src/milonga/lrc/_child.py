@@ -101,6 +101,9 @@ class ChildDevice:
     def is_busy(self) -> bool:
         """Whether commands of this process are on their way at the device."""
         figures = self._link.statistics()
+        with self._lock:
+            if self._under_way:  # those as well that are being sent
+                return True
         return bool(figures["outstanding"] or figures["foreign_outstanding"])
 
     @property

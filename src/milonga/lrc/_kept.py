@@ -1,7 +1,9 @@
 """The devices that the client library has called, kept for the next call."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from milonga.lrc._child import ChildDevice, child_device
 
@@ -21,9 +23,11 @@ class KeptDevices:
         self._limit = limit
         self._lock = threading.Lock()
         self._devices: OrderedDict[str, ChildDevice] = OrderedDict()
+        self._lent: Counter[str] = Counter()
 
-    def get(self, trl: str) -> ChildDevice:
-        """Return the device, which is not the caller's to close."""
+    @contextmanager
+    def lent(self, trl: str) -> Iterator[ChildDevice]:
+        """Lend the device, which is not the caller's to close, to send commands to it."""
         key = trl.casefold()
         with self._lock:
             device = self._devices.pop(key, None)
@@ -31,9 +35,16 @@ class KeptDevices:
                 device = child_device(trl, stay_connected=False)
             idle = self._idle() if len(self._devices) >= self._limit else []
             self._devices[key] = device
+            self._lent[key] += 1
         for other in idle:
             other.close()
-        return device
+        try:
+            yield device
+        finally:
+            with self._lock:
+                self._lent[key] -= 1
+                if not self._lent[key]:
+                    del self._lent[key]
 
     def close(self) -> None:
         """Close all; the next call makes new ones."""
@@ -47,7 +58,11 @@ class KeptDevices:
 
     def _idle(self) -> list[ChildDevice]:
         surplus = len(self._devices) + 1 - self._limit
-        keys = [key for key, device in self._devices.items() if not device.is_busy]
+        keys = [
+            key
+            for key, device in self._devices.items()
+            if not (key in self._lent or device.is_busy)
+        ]
         return [self._devices.pop(key) for key in keys[:surplus]]
 
 

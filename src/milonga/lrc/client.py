@@ -125,9 +125,9 @@ def submit(
         If it offers no long-running commands, or answers in another form.
     """
     kind = ChildKind.AUTO if until is not None and kind == ChildKind.LRC else ChildKind(kind)
-    invocation = kept_devices.get(trl).start(
-        command, _text(argument), on_update, timeout=timeout, kind=kind, until=until
-    )
+    text = _text(argument)
+    with kept_devices.lent(trl) as device:
+        invocation = device.start(command, text, on_update, timeout=timeout, kind=kind, until=until)
     patience = PATIENCE if timeout is None else min(timeout, PATIENCE)
     if not invocation.wait_accepted(patience):
         invocation.close()

@@ -9,7 +9,8 @@ import pytest
 
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.errors import ProtocolError
-from milonga.lrc import Invocation
+from milonga.lrc import ChildDevice, Invocation
+from milonga.lrc._kept import KeptDevices
 from milonga.lrc._network import Network
 from milonga.lrc._reading import CommandNews
 from milonga.lrc._resuming import Resumption
@@ -193,3 +194,31 @@ def test_a_link_that_others_use_goes_on_when_one_closes_it(network: Network) -> 
     assert not invocation.is_done
     second._link.lrc._route(end_of("1.0_2_On"))
     assert invocation.is_done
+
+
+def test_a_kept_device_to_which_a_command_is_being_sent_is_not_closed(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was the first to go once there were too many, as if it were idle."""
+    may_answer = threading.Event()
+
+    def make(trl: str, **_: object) -> ChildDevice:
+        device = Device()
+        if trl == "a/b/slow":
+            device.reply = lambda name: may_answer.wait(30.0) and [[2], [f"1.0_2_{name}"]]
+        return reached(network, device, *V2, name=trl)
+
+    monkeypatch.setattr("milonga.lrc._kept.child_device", make)
+    kept = KeptDevices(limit=2)
+    with kept.lent("a/b/slow") as slow:
+        invocation = slow.start("On")
+    with kept.lent("a/b/1") as lent, kept.lent("a/b/2"), kept.lent("a/b/3"):
+        assert not lent.is_closed
+        assert not slow.is_closed
+        assert slow.is_busy
+        may_answer.set()
+        assert invocation.wait_accepted(30.0)
+        invocation.close()
+    with kept.lent("a/b/4"):
+        assert slow.is_closed
+    kept.close()
