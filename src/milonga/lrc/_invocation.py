@@ -109,6 +109,10 @@ class Invocation:
         """Why the command was not accepted, if it was not."""
         self.missing = 0
         """How many reads in a row did not find the command at the device."""
+        self.unexplained = 0
+        """How many reads found that it has ended, but not its result."""
+        self.knows_result = False
+        """Whether its result is known, be it that it is held back."""
         self.server_start = ""
         """Since when the device's server ran when the command was sent, as far as is known."""
         # A lock of its own: who holds a device's monitor may ask, and `_telling` may wait for that.
@@ -386,6 +390,7 @@ class Invocation:
     ) -> None:
         """Pass on what is new. Never raises."""
         with self._telling:  # keeps the callbacks of several threads in order
+            self.knows_result = self.knows_result or result is not None
             if self.confirmation is not None:
                 status, result = self.confirmation.passed(status, result)
             news = self._news(status, progress, result)

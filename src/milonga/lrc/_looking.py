@@ -18,9 +18,7 @@ from milonga.lrc._invocation import Invocation
 from milonga.lrc._reading import (
     CommandNews,
     read_finished,
-    read_legacy_progress,
-    read_legacy_result,
-    read_legacy_status,
+    read_legacy,
     read_table,
 )
 from milonga.lrc._reply import describe, is_unreachable, timed_out
@@ -160,7 +158,9 @@ class Looks:
             # Tango connects anew by itself, so that a restart before the call may not be known yet.
             for invocation in outstanding[news.command_id]:
                 invocation.server_start = self._link.start_known
-                if invocation.found(news):
+                if news.result_gone and not invocation.knows_result:
+                    self._tell_without_result(invocation, patience)
+                elif invocation.found(news):
                     self._counts["found_by_look"] += 1
         missing = outstanding.keys() - found
         for invocation in (one for command_id in missing for one in outstanding[command_id]):
@@ -176,6 +176,20 @@ class Looks:
             else:
                 self._ask_for(proxy, invocation)
 
+    def _tell_without_result(self, invocation: Invocation, patience: int) -> None:
+        """End a command that is COMPLETED, which it may have well or badly.
+
+        Not at once, as the event with its result may be on its way.
+        """
+        invocation.unexplained += 1
+        invocation.is_alive()
+        if invocation.unexplained >= patience:
+            self._end_unknown(invocation, TaskStatus.COMPLETED)
+
+    def _end_unknown(self, invocation: Invocation, status: TaskStatus) -> None:
+        text = f"{self.name}: ended as {status.name}, but its result is not kept any more"
+        invocation.update(status, result=(ResultCode.UNKNOWN, text))
+
     def _restart_since(self, invocation: Invocation) -> str:
         """Return how the device's server was restarted since a command was sent, if it was."""
         began = invocation.server_start
@@ -190,13 +204,7 @@ class Looks:
     def _read_tables(self, proxy: tango.DeviceProxy, wanted: Followed) -> Iterator[CommandNews]:
         if self._protocol() == 1:
             values = [value.value or () for value in proxy.read_attributes(list(LEGACY_TABLES))]
-            statuses, progresses, result = values
-            news = [
-                *read_legacy_result(result),
-                *read_legacy_progress(progresses),
-                *read_legacy_status(statuses),
-            ]
-            yield from (item for item in news if item.command_id in wanted)
+            yield from (item for item in read_legacy(*values) if item.command_id in wanted)
             return
         said_since = [_STARTED] if _STARTED in self._link.attributes() else []
         *tables, since = (*proxy.read_attributes([*_TABLES, *said_since]), None)[: len(_TABLES) + 1]
@@ -222,8 +230,7 @@ class Looks:
             why = "the device does not know it any more; was its server restarted?"
             self._lose(invocation, why, gone=True)
         elif is_final(status):
-            text = f"{self.name}: ended as {status.name}, but its result is not kept any more"
-            invocation.update(status, result=(ResultCode.UNKNOWN, text))
+            self._end_unknown(invocation, status)
 
     def _note_silence(self, error: tango.DevFailed, outstanding: Followed, began: float) -> None:
         now = time.monotonic()

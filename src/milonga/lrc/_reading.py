@@ -7,7 +7,7 @@ comes from somebody else's device and may arrive on the event thread.
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from milonga.control_model import TaskStatus
 
@@ -15,6 +15,7 @@ __all__ = [
     "CommandNews",
     "read_event",
     "read_finished",
+    "read_legacy",
     "read_legacy_progress",
     "read_legacy_result",
     "read_legacy_status",
@@ -32,6 +33,8 @@ class CommandNews:
     result: object = None
     extend: float = 0.0
     """Seconds more than allowed that the command has asked for so far, in all."""
+    result_gone: bool = False
+    """Whether only another command's result is there, so that this one's may have been anything."""
 
 
 def read_event(value: Sequence[str]) -> Iterator[CommandNews]:
@@ -95,6 +98,28 @@ def read_legacy_result(value: Sequence[str]) -> Iterator[CommandNews]:
             result = text
         if command_id:
             yield CommandNews(command_id, result=result)
+
+
+def read_legacy(
+    statuses: Sequence[str], progresses: Sequence[str], result: Sequence[str]
+) -> Iterator[CommandNews]:
+    """Read the three attributes of version 1 as they stood at the same time.
+
+    Only of the command that has ended last they tell the result.
+
+    Examples
+    --------
+    >>> tables = ("1_2_On", "COMPLETED"), (), ("3_4_Off", '[0, "done"]')
+    >>> [news.result_gone for news in read_legacy(*tables)]
+    [False, True]
+    """
+    results = list(read_legacy_result(result))
+    known = {news.command_id for news in results}
+    yield from results
+    yield from read_legacy_progress(progresses)
+    for news in read_legacy_status(statuses):
+        gone = news.status is TaskStatus.COMPLETED and bool(known - {news.command_id})
+        yield replace(news, result_gone=gone)
 
 
 Reader = Callable[[Sequence[str]], Iterator[CommandNews]]

@@ -101,13 +101,13 @@ def refused() -> tango.DevFailed:
     return tango.DevFailed(error)
 
 
-def looked_at(link: Link) -> tuple[Looks, Invocation, list[dict[str, object]]]:
+def looked_at(link: Link, protocol: int = 2) -> tuple[Looks, Invocation, list[dict[str, object]]]:
     """Return the looks of a link at one command, and what is told of that."""
     told: list[dict[str, object]] = []
     invocation = Invocation(Carrier(), "On", None, lambda **news: told.append(news))  # type: ignore[arg-type]
     invocation.command_id, invocation.signs = "1_2_On", True
     invocation.server_start = STARTED
-    looks = Looks(link, lambda: {"1_2_On": (invocation,)}, lambda: 2)  # type: ignore[arg-type]
+    looks = Looks(link, lambda: {"1_2_On": (invocation,)}, lambda: protocol)  # type: ignore[arg-type]
     return looks, invocation, told
 
 
@@ -160,6 +160,62 @@ def test_the_start_that_counts_is_that_of_the_server_which_has_the_command() -> 
     looks.later()
     link.network.turn()
     assert invocation.server_start == link.start
+
+
+OVERTAKEN = [("1_2_On", "COMPLETED", "3_4_Abort", "COMPLETED"), (), ("3_4_Abort", '[0, "done"]')]
+"""What a device of version 1 shows of a command when another one has ended since."""
+
+
+def test_a_success_whose_result_was_another_commands_by_then_is_none() -> None:
+    """Version 1 tells the result of one command only; it was told as OK, whatever it had been."""
+    link = Link()
+    link.tables = list(OVERTAKEN)
+    looks, invocation, told = looked_at(link, protocol=1)
+    looks.later()
+    link.network.turn()
+    assert not invocation.is_done, "the event with its result may be on its way"
+    link.network.turn()
+    outcome = invocation.outcome()
+    assert outcome is not None
+    assert (outcome.status, outcome.result_code) == (TaskStatus.COMPLETED, ResultCode.UNKNOWN)
+    assert outcome.message == "a/b/c: ended as COMPLETED, but its result is not kept any more"
+    assert {"alive": True} in told
+
+
+@pytest.mark.parametrize(
+    ("known", "result", "code"),
+    [
+        ([3, "no power"], OVERTAKEN[2], ResultCode.FAILED),
+        (None, ("1_2_On", '[3, "no power"]'), ResultCode.FAILED),
+        (None, ("", ""), ResultCode.OK),
+        (None, (), ResultCode.OK),
+    ],
+    ids=["told by its event", "still there", "no command had any", "nothing"],
+)
+def test_a_result_that_was_told_or_never_given_needs_no_second_look(
+    known: object, result: tuple[str, ...], code: ResultCode
+) -> None:
+    """A device may give none at all."""
+    link = Link()
+    link.tables = [*OVERTAKEN[:2], result]
+    looks, invocation, _ = looked_at(link, protocol=1)
+    invocation.update(result=known)
+    looks.later()
+    link.network.turn()
+    outcome = invocation.outcome()
+    assert outcome is not None
+    assert (outcome.status, outcome.result_code) == (TaskStatus.COMPLETED, code)
+
+
+def test_the_last_look_at_a_success_without_its_result_is_the_last() -> None:
+    """Nothing is waited for any more."""
+    link = Link()
+    link.tables = list(OVERTAKEN)
+    looks, invocation, _ = looked_at(link, protocol=1)
+    looks.at(invocation)
+    outcome = invocation.outcome()
+    assert outcome is not None
+    assert outcome.result_code is ResultCode.UNKNOWN
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("odd"), None])
