@@ -64,7 +64,7 @@ class Job:
     on_accepted, on_started : callable
         Called before the command is queued and when it starts. `on_accepted` may raise to refuse.
     on_submitted : callable
-        Called with the command's id before it is queued.
+        Called with the command's id before it is queued. What it raises is logged.
     on_ended : callable
         Called with status and result when the command ends, before clients are told.
     before_start : callable

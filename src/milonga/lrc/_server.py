@@ -294,7 +294,10 @@ class CommandServer:
                 job.name, job.origin, uid=uid, submitted_time=submitted_time
             )
             self._publisher.add(pushes)
-        on_submitted(uid)
+        try:
+            on_submitted(uid)
+        except Exception:  # noqa: BLE001 - or its place would be taken for ever
+            _log.exception("what comes with the submission of %s failed", uid)
         self._publisher.flush()
         return uid
 

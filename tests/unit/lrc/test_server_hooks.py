@@ -198,3 +198,51 @@ def test_ended_commands_are_still_known_after_a_restart() -> None:
     assert list(server.finished()) == ["1.5_7_Off", uid]
     assert server.table.status_of("1.5_7_Off") is TaskStatus.FAILED
     assert server.table.value("longRunningCommandIDsInQueue") == (uid,), "the old form is for now"
+
+
+def broken(_uid: str) -> None:
+    """Fail as what comes with a submission may."""
+    raise RuntimeError("no room in the store")
+
+
+def test_what_fails_at_a_submission_takes_no_place_in_the_queue() -> None:
+    """IN-02: each that failed took one for ever, until the device took no command any more."""
+    server = Server(max_queued=1)
+    failing = [Work(on_submitted=broken) for _ in range(3)]
+    for work in failing:
+        server.submit(work)
+        server.turns.run()
+        work.finish()
+        server.turns.run()
+    assert [work.ends[0][0] for work in failing] == [TaskStatus.COMPLETED] * 3
+
+
+def test_what_fails_at_the_submission_of_an_abort_leaves_it_in_force() -> None:
+    """Every later Abort joined one that never began, and every command was refused."""
+    server = Server()
+    running, abort, next_abort = Work(), Work("Abort", on_submitted=broken), Work("Abort")
+    uid = server.submit(running)
+    server.turns.run()
+    _, abort_uid = server.commands.abort(abort.job)
+    server.turns.run()
+    abort.finish()
+    assert server.table.status_of(uid) is TaskStatus.ABORTED
+    assert server.table.status_of(abort_uid) is TaskStatus.COMPLETED
+
+    _, next_uid = server.commands.abort(next_abort.job)
+    server.turns.run()
+    next_abort.finish()
+    assert server.table.status_of(next_uid) is TaskStatus.COMPLETED
+
+
+def test_what_fails_at_the_submission_of_a_safety_command_does_not_keep_it() -> None:
+    """The next call joined one that never began, and nothing else ever ran."""
+    server = Server()
+    stow, work = Work("Stow", safety=True, on_submitted=broken), Work()
+    _, uid = server.commands.submit(stow.job)
+    server.turns.run()
+    stow.finish()
+    assert server.table.status_of(uid) is TaskStatus.COMPLETED
+    server.submit(work)
+    server.turns.run()
+    assert work.report is not None
