@@ -353,7 +353,7 @@ class ChildDevice:
             let_aborts_pass(self._link, invocation)
         kind = self._choose(kind or self.kind, invocation.command, expectation)
         if kind is ChildKind.LRC:
-            self._send_confirmed(invocation, expectation)
+            self._send_confirmed(invocation, expectation, urgent=urgent)
         elif kind is ChildKind.STATE and expectation is None:
             text = f"{self.name}: nothing says when {invocation.command} is over"
             why = ProtocolError(f"{text}; expected an expectation for it, or the kind plain")
@@ -369,7 +369,9 @@ class ChildDevice:
                 urgent=urgent,
             )
 
-    def _send_confirmed(self, invocation: Invocation, expectation: Expectation | None) -> None:
+    def _send_confirmed(
+        self, invocation: Invocation, expectation: Expectation | None, *, urgent: bool
+    ) -> None:
         """Send a command whose success counts when the attribute agrees, if one is to tell."""
         if expectation is not None:
             if not self.offers(expectation.attribute):
@@ -377,7 +379,8 @@ class ChildDevice:
                 why = ProtocolError(f"{text}, which is to confirm {invocation.command}")
                 invocation.refused(TaskStatus.REJECTED, ResultCode.REJECTED, str(why), why)
                 return
-            confirm(self._link, invocation, expectation, self._period).before_call()
+            confirmation = confirm(self._link, invocation, expectation, self._period)
+            confirmation.before_call(may_read=not urgent)
         self._link.lrc.send(invocation)
 
     def _choose(self, kind: ChildKind, command: str, expectation: Expectation | None) -> ChildKind:

@@ -63,9 +63,16 @@ class Confirmation:
         found = f", not {self._wait.value}" if self._wait.value is not None else ""
         return f"{self._expectation.attribute} is {self._wanted}{found}"
 
-    def before_call(self) -> None:
-        """Take note how the attribute is before the command, as far as that is known here."""
-        self._wait.was_before(self._link.watches.known(self._expectation.attribute))
+    def before_call(self, *, may_read: bool = True) -> None:
+        """Take note how the attribute is before the command.
+
+        If nobody watches it, it is read if that may be done, which may wait for the network.
+        """
+        known = self._link.watches.known(self._expectation.attribute)
+        if known is None and may_read:
+            self._wait.read_before()
+        else:
+            self._wait.was_before(known)
 
     def passed(
         self, status: TaskStatus | None, result: object

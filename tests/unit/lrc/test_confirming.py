@@ -25,11 +25,13 @@ class Device:
         self.network = Network()
         self.watches = self
         self.state: Any = "OFF"
+        self.is_watched = True
+        self.reads = 0
         self.forgotten = 0
 
     def known(self, attribute: str) -> object:
         """Return what is known of the State."""
-        return self.state
+        return self.state if self.is_watched else None
 
     def watch(self, *_: object) -> SimpleNamespace:
         """Send no events."""
@@ -41,6 +43,7 @@ class Device:
 
     def read_attribute(self, name: str) -> SimpleNamespace:
         """Return the State."""
+        self.reads += 1
         return SimpleNamespace(value=self.state)
 
     def labels(self, name: str) -> tuple[str, ...]:
@@ -166,3 +169,29 @@ def test_a_last_look_reads_once_more(device: Device) -> None:
     outcome = invocation.wait(10.0)
     assert outcome is not None
     assert outcome.status is TaskStatus.FAILED
+
+
+def test_a_state_of_failure_from_before_is_none_where_nobody_watches(device: Device) -> None:
+    """The first read after the command was taken for a change, and the command had failed."""
+    device.state, device.is_watched = "FAULT", False
+    invocation = sent(device, [])
+    reads = device.reads
+    invocation.update(COMPLETED, result=OK)
+    while device.reads < reads + 3:
+        assert invocation.wait(0.01) is None
+    device.state = "ON"
+    outcome = invocation.wait(30.0)
+    assert outcome is not None
+    assert outcome.is_ok
+
+
+def test_a_state_that_is_watched_is_not_read_before_the_command(device: Device) -> None:
+    """Nor is any before a safety command, which waits for nothing."""
+    sent(device, [])
+    assert device.reads == 0
+    device.is_watched = False
+    confirmation = sent(device, []).confirmation
+    assert confirmation is not None
+    assert device.reads == 1
+    confirmation.before_call(may_read=False)
+    assert device.reads == 1
