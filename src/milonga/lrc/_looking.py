@@ -107,7 +107,7 @@ class Looks:
         self._link.network.call_later(delay, self._soon)
 
     def _soon(self) -> None:
-        self._link.network.run(self._look)
+        self._link.network.run(self._look, in_background=True)
 
     def _look(self) -> None:
         try:

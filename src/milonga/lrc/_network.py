@@ -33,8 +33,11 @@ _log = logging.getLogger(__name__)
 MAX_CALLERS = 64
 """How many calls to other devices a process has under way at the most."""
 
-MAX_LOOKERS = 16
-"""How many of its links a process tends at the same time; devices that hang hold up no commands."""
+MAX_LOOKERS = 64
+"""How many looks at other devices a process has under way at the most.
+
+They have threads of their own, so that devices that hang hold up no commands.
+"""
 
 
 class Network:
@@ -91,7 +94,8 @@ class Network:
         function : callable
             What to run.
         in_background : bool, optional
-            Whether it only looks how a device is, which must not hold up commands.
+            Whether it only looks how a device is, or what has become of its commands, which must
+            not hold up commands.
 
         Returns
         -------
@@ -121,8 +125,10 @@ class Network:
             return None
 
     def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
-        """Run `function`, which must be short, `delay` seconds from now."""
+        """Run `function`, which must be short, `delay` seconds from now. Ignored once closed."""
         with self._lock:
+            if self._closed:  # a thread that were made now, nobody would end
+                return Timer(time.monotonic(), function)
             if self._scheduler is None:
                 self._scheduler = Scheduler("milonga-links", tango.EnsureOmniThread)
             scheduler = self._scheduler

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from milonga.control_model import ResultCode, TaskStatus
 from milonga.errors import ProtocolError
 from milonga.lrc import ChildDevice, Invocation
 from milonga.lrc._kept import KeptDevices
-from milonga.lrc._network import Network
+from milonga.lrc._network import MAX_CALLERS, Network
 from milonga.lrc._reading import CommandNews
 from milonga.lrc._resuming import Resumption
 from milonga.lrc._traces import Trace
@@ -222,3 +223,31 @@ def test_a_kept_device_to_which_a_command_is_being_sent_is_not_closed(
     with kept.lent("a/b/4"):
         assert slow.is_closed
     kept.close()
+
+
+def test_devices_that_hang_when_they_are_looked_at_hold_up_no_command(network: Network) -> None:
+    """With as many of them as there may be calls, a command to another one waited for seconds."""
+    may_answer, looked_at = threading.Event(), threading.Semaphore(0)
+
+    def hang(_names: object) -> list[SimpleNamespace]:
+        looked_at.release()
+        may_answer.wait(60.0)
+        return [SimpleNamespace(value=()) for _ in range(3)]
+
+    for number in range(MAX_CALLERS):
+        hung = Device()
+        hung.read_attributes = hang  # type: ignore[assignment, method-assign]
+        reached(network, hung, *V2, name=f"a/hung/{number}").start("On")
+    for _ in range(MAX_CALLERS):
+        assert looked_at.acquire(timeout=30.0)
+    healthy = reached(network, Device(), *V2)
+    assert healthy.start("On").wait_accepted(30.0)
+    may_answer.set()
+
+
+def test_a_network_that_is_closed_makes_no_thread_any_more() -> None:
+    """Nobody would end it."""
+    network = Network()
+    network.close()
+    network.call_later(0.0, lambda: None)
+    assert network._scheduler is None
