@@ -17,6 +17,9 @@ KINDS = ("late", "doubled", "reordered", "missing")
 KEPT = 16
 """How many irregular events of a command are kept with their times."""
 
+HEARD_KEPT = 512
+"""Of how many events of a command is remembered that they came, to know those that come again."""
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -33,12 +36,13 @@ class EventJudge:
     ('', 'doubled')
     """
 
-    __slots__ = ("_heard", "_now", "_progress", "_status", "counts", "notes")
+    __slots__ = ("_heard", "_last", "_now", "_progress", "_status", "counts", "notes")
 
     def __init__(self, now: Callable[[], datetime] = _now) -> None:
         self.counts: Counter[str] = Counter()
         self.notes: deque[dict[str, str]] = deque(maxlen=KEPT)
-        self._heard: set[str] = set()
+        self._heard: dict[str, None] = {}
+        self._last = ""
         self._status = TaskStatus.STAGING
         self._progress = 0.0
         self._now = now
@@ -55,10 +59,8 @@ class EventJudge:
         self._note("missing", status.name)
 
     def _kind(self, news: CommandNews, *, over: bool) -> str:
-        words = _words(news)
-        if words in self._heard:
+        if self._comes_again(news):
             return "doubled"
-        self._heard.add(words)
         status, progress = news.status, news.progress
         if status is not None:
             before, self._status = self._status, max(self._status, status)
@@ -69,6 +71,18 @@ class EventJudge:
             if progress < earlier or self._status > TaskStatus.IN_PROGRESS:
                 return "reordered"
         return "late" if over else ""
+
+    def _comes_again(self, news: CommandNews) -> bool:
+        words = _words(news)
+        last, self._last = self._last, words
+        if news.status is None and isinstance(news.progress, str):
+            return words == last  # what is done may be done again, so that only echoes are doubled
+        if words in self._heard:
+            return True
+        self._heard[words] = None
+        if len(self._heard) > HEARD_KEPT:
+            del self._heard[next(iter(self._heard))]
+        return False
 
     def _note(self, kind: str, words: str) -> None:
         self.counts[kind] += 1

@@ -1,11 +1,14 @@
 """What is wrong with the events of one command is told from the events alone."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from milonga.control_model import ResultCode, TaskStatus
 from milonga.lrc._invocation import Invocation
-from milonga.lrc._irregular import KEPT, EventJudge
+from milonga.lrc._irregular import HEARD_KEPT, KEPT, EventJudge
 from milonga.lrc._reading import CommandNews
 from milonga.tracking import AbortAnswer
 
@@ -69,6 +72,26 @@ def test_what_comes_behind_its_successor_is_out_of_order() -> None:
     kinds = [judge.heard(news, over=False) for news in (queued, staging, working, twothirds, third)]
     assert kinds == ["", "reordered", "", "", "reordered"]
     assert [note["kind"] for note in judge.notes] == ["reordered", "reordered"]
+
+
+def test_a_text_of_progress_may_come_again_but_not_twice_running() -> None:
+    """A telescope slews, tracks and slews again: that is news, and was taken for a repetition."""
+    seen: list[object] = []
+    invocation = Invocation(Nowhere(), "Scan", None, lambda **more: seen.append(more["progress"]))
+    texts = ["slewing", "slewing", "tracking", "slewing"]
+    kinds = [invocation.heard(CommandNews(UID, progress=text)) for text in texts]
+    assert kinds == ["", "doubled", "", ""]
+    assert seen == ["slewing", "tracking", "slewing"]
+
+
+@pytest.mark.parametrize("form", [str, "frame {}".format])
+def test_only_so_many_events_are_remembered(form: Callable[[int], object]) -> None:
+    """Of a command that tells each of its million frames, too."""
+    judge = EventJudge()
+    for number in range(2 * HEARD_KEPT):
+        judge.heard(CommandNews(UID, progress=number), over=False)
+        judge.heard(CommandNews(UID, progress=form(number)), over=False)
+    assert len(judge._heard) <= HEARD_KEPT
 
 
 def test_an_end_that_a_look_found_makes_its_event_late() -> None:
