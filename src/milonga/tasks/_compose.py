@@ -364,21 +364,20 @@ class _Composer:
         tolerance: Tolerance = Tolerance.NOTHING,
     ) -> LeafTask:
         command = node.command or self._wants.command
-
-        def make(filled: str) -> LeafAction:
-            return lambda context, told: context.caller.invoke(child.trl, command, filled, told)
-
-        return LeafTask(
+        leaf = LeafTask(
             name,
             child.trl,
             command,
             argument,
-            action=self._filled(argument, make) if is_late(node.argument) else None,
             timeout=child.timeout_of(command) or node.timeout,
             max_timeout=node.max_timeout,
             tolerance=tolerance,
             **self.shared,
         )
+        if is_late(node.argument):
+            call = leaf.action  # with the argument that the leaf has by then
+            leaf.replace_action(self._filled(argument, lambda _filled: call))
+        return leaf
 
     # Which children take part
 

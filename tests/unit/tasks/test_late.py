@@ -10,12 +10,15 @@ from milonga.tasks import (
     Answers,
     ChildSpec,
     CommandMap,
+    ExecutionContext,
     PendingStep,
     StepRequest,
     TaskType,
     check_command_map,
     compose,
 )
+
+from .test_deadlines import TimedChildren
 
 CHILDREN = [ChildSpec(name="cbf", trl="lab/cbf/1")]
 ASK = {"type": "confirm", "prompt": "How much?", "input": {"dB": "number", "remark": "text?"}}
@@ -70,6 +73,18 @@ def test_a_step_waits_and_its_answer_goes_into_later_arguments(stage):
     assert root.snapshot()["result_code"] == "OK"
     assert (step.answer, step.by) == ({"dB": 3.5}, "ann")
     assert not step.clear({"dB": 4.0}), "it does not wait any more"
+
+
+def test_a_child_whose_argument_is_an_answer_is_told_its_time_as_any_other(stage):
+    """It was told none, so that it could not say itself what was late."""
+    children = TimedChildren(stage.children)
+    stage.context = ExecutionContext(stage.runtime, children, clock=lambda: stage.runtime.time)
+    _, (step,) = started(stage, {"ask": ASK, "apply": APPLY | {"timeout": 5.0}})
+    stage.runtime.advance(2.0)
+    step.clear({"dB": 3.5}, by="ann")
+    stage.runtime.settle()
+    assert children.seconds == {"lab/cbf/1": 5.0}
+    assert json.loads(stage.children["lab/cbf/1"].argument) == {"attenuation": 3.5}
 
 
 @pytest.mark.parametrize(
