@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import selectors
 import signal
@@ -49,7 +50,7 @@ class Order:
     timeout : float or None
         Seconds that it may take.
     abort_grace, kill_grace : float
-        Seconds between the wish to end and SIGTERM, and between that and SIGKILL.
+        Seconds between the wish to end, or a failure, and SIGTERM, and between that and SIGKILL.
     files : Attachments or None
         Where large results are.
     """
@@ -109,6 +110,7 @@ class RunningAnalysis:
         self._selector: selectors.BaseSelector | None = None
         self._wanted: AnalysisStatus | None = None
         self._dues: list[tuple[float, Callable[[], None]]] = []
+        self._ends_at = math.inf
         self._ended = threading.Event()
 
     # From any thread
@@ -225,7 +227,7 @@ class RunningAnalysis:
             self._signal(signal.SIGKILL)
             return False
         for message in messages:
-            self._heard(message)
+            self._hear(message)
         return True
 
     def _read_output(self) -> bool:
@@ -287,6 +289,15 @@ class RunningAnalysis:
 
     # What it says
 
+    def _hear(self, message: Message) -> None:
+        """Take a message by itself: what is wrong with one loses none that come after it."""
+        try:
+            self._heard(message)
+        except Exception as error:
+            _logger.exception("analysis %s: %s was not taken", self._uid, message.signal)
+            if message.signal == "TASK_RESULT":  # without its result it cannot be OK
+                self._fail(f"gave a result that cannot be read: {error}")
+
     def _heard(self, message: Message) -> None:
         contents = message.contents
         match message.signal:
@@ -305,13 +316,9 @@ class RunningAnalysis:
                 _logger.warning("analysis %s said %s", self._uid, message.signal)
 
     def _take_result(self, contents: Any) -> None:
-        try:
-            payload = decode(contents["payload"], self._order.files)
-            summary = decode(contents["summary"], self._order.files)
-            schemas = contents.get("schemas")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self._fail(f"gave a result that cannot be read: {error}")
-            return
+        payload = decode(contents["payload"], self._order.files)
+        summary = decode(contents["summary"], self._order.files)
+        schemas = contents.get("schemas")
         result = self.description.task_result
         result = replace(
             result,
@@ -325,14 +332,17 @@ class RunningAnalysis:
     # How it ends
 
     def _fail(self, message: str, error: str = "") -> None:
+        """Note why it has failed; a process that would go on all the same is ended."""
         if self._wanted is None:
             self._wanted = AnalysisStatus.FAILED
             self.message, self.error = message, error or self._output
+            self._end_process(self._order.abort_grace)
 
     def _cancel(self) -> None:
-        if self.is_over or self._wanted is not None:
+        if self.is_over:
             return
-        self._wanted, self.message = AnalysisStatus.CANCELLED, "aborted"
+        if self._wanted is None:
+            self._wanted, self.message = AnalysisStatus.CANCELLED, "aborted"
         self._end_process(self._order.abort_grace)
 
     def _expire(self) -> None:
@@ -342,7 +352,11 @@ class RunningAnalysis:
         self._end_process(0.0)
 
     def _end_process(self, grace: float) -> None:
-        """Ask the process to end; later tell it, and at last make it."""
+        """Ask the process to end; later tell it, and at last make it. The first end counts."""
+        ends_at = time.monotonic() + grace
+        if ends_at >= self._ends_at:
+            return
+        self._ends_at = ends_at
         if self._channel is not None:
             with contextlib.suppress(OSError):
                 self._channel.send(frame(Message("CANCEL")))

@@ -1,6 +1,7 @@
 """Run analyses: validate, start, follow, and tell whoever wants to hear of it."""
 
 import logging
+import math
 import os
 import time
 from collections import defaultdict
@@ -78,7 +79,7 @@ class AnalysisExecutor:
     timeout : float, optional
         Seconds that an analysis may take; the header's ``task_timeout`` bounds it as well.
     abort_grace, kill_grace : float, optional
-        Seconds between the wish to end and SIGTERM, and between that and SIGKILL.
+        Seconds between the wish to end, or a failure, and SIGTERM, and between that and SIGKILL.
     impl_schemas : str, optional
         Schemas of the result, divided by ``;``.
     files : Attachments, optional
@@ -259,7 +260,7 @@ def _update_of(running: RunningAnalysis, event: str, contents: Any) -> dict[str,
     match event:
         case "TASK_STARTED":
             return {"status": TaskStatus.IN_PROGRESS}
-        case "TASK_PROGRESS" if isinstance(contents, int | float):
+        case "TASK_PROGRESS" if isinstance(contents, int | float) and math.isfinite(contents):
             return {"progress": max(0, min(100, int(contents)))}
         case "TASK_LOG":
             return {"message": str(contents)[:MAX_MESSAGE]}

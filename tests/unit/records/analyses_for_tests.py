@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -49,6 +50,39 @@ def ignore(call: Any) -> None:
     call.progress(1)
     while True:
         time.sleep(10)
+
+
+def linger(call: Any) -> None:
+    """Raise, and leave a thread behind that keeps the process."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=lambda: time.sleep(600)).start()
+    raise ValueError("no beam")
+
+
+def riddle(call: Any) -> None:
+    """Give a result that cannot be read, and go on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    call.send("TASK_RESULT", {"payload": {"$type": "alien"}, "summary": ""})
+    time.sleep(600)
+
+
+def blurt(call: Any) -> None:
+    """Say two things in one breath."""
+    messages = [("TASK_PROGRESS", 50), ("TASK_RESULT", {"payload": 42, "summary": ""})]
+    parts = [call._frames.frame(call._frames.Message(*each)) for each in messages]
+    call._channel.sendall(b"".join(parts))
+
+
+def refer(call: Any) -> None:
+    """Give a result that is a file."""
+    call.send("TASK_RESULT", {"payload": {"$type": "array", "file": "7"}, "summary": ""})
+
+
+def lost(call: Any) -> dict[str, int]:
+    """Say that nobody knows how far it is."""
+    call.progress(float("nan"))
+    call.progress(float("inf"))
+    return {"answer": 42}
 
 
 def babble(call: Any) -> None:

@@ -114,6 +114,60 @@ def test_the_last_result_counts(new_executor: Callable[..., AnalysisExecutor]) -
     assert result.schemas == ("npz",)
 
 
+def test_a_progress_that_is_no_number_loses_no_result(
+    new_executor: Callable[..., AnalysisExecutor],
+) -> None:
+    """LX-05, IN-08: it is left out of the updates."""
+    updates = Updates()
+    running = new_executor("lost").start({}, updates)
+    assert running.wait(SOON)
+
+    assert running.description.task_result.payload == {"answer": 42}
+    assert not [one for one in updates.all if "progress" in one]
+
+
+def test_an_update_that_is_refused_loses_no_result(
+    new_executor: Callable[..., AnalysisExecutor],
+) -> None:
+    """LX-05: each message is heard by itself."""
+
+    def refuse(**update: Any) -> None:
+        if "progress" in update:
+            raise RuntimeError("no thanks")
+
+    running = new_executor("blurt").start({}, refuse)
+    assert running.wait(SOON)
+
+    assert running.description.task_result.payload == 42
+
+
+def test_a_result_whose_files_are_out_of_reach_fails_the_analysis(
+    new_executor: Callable[..., AnalysisExecutor],
+) -> None:
+    """LX-06: an analysis without its result is never reported OK."""
+
+    class Files:
+        """Attachments whose disk is gone."""
+
+        def put(self, name: str, data: bytes, mimetype: str) -> str:
+            """Fail."""
+            raise OSError("the disk is gone")
+
+        def get(self, reference: str) -> bytes:
+            """Fail."""
+            raise OSError("the disk is gone")
+
+    updates = Updates()
+    running = new_executor("refer", files=Files()).start({}, updates)
+    assert running.wait(SOON)
+
+    assert running.description.task_result.task_status is AnalysisStatus.FAILED
+    assert updates.all[-1]["result"] == (
+        ResultCode.FAILED,
+        "gave a result that cannot be read: the disk is gone",
+    )
+
+
 def test_an_array_comes_back_as_one(new_executor: Callable[..., AnalysisExecutor]) -> None:
     """LU-07: without pickle."""
     running = new_executor("array").start({})
@@ -164,6 +218,19 @@ def test_an_analysis_can_be_aborted(
     assert running.description.task_result.task_status is AnalysisStatus.CANCELLED
     assert updates.all[-1]["status"] is TaskStatus.ABORTED
     assert updates.all[-1]["result"] == (ResultCode.ABORTED, "aborted")
+
+
+@pytest.mark.parametrize("function", ["linger", "riddle"])
+def test_an_analysis_that_has_failed_is_ended_although_it_would_go_on(
+    new_executor: Callable[..., AnalysisExecutor], function: str
+) -> None:
+    """D-2: nothing that it still does counts."""
+    updates = Updates()
+    running = new_executor(function, abort_grace=0.05, kill_grace=0.05).start({}, updates)
+    assert running.wait(SOON)
+
+    assert running.description.task_result.task_status is AnalysisStatus.FAILED
+    assert updates.all[-1]["result"][0] is ResultCode.FAILED
 
 
 def test_an_abort_before_the_start_is_heard(
