@@ -20,6 +20,9 @@ __all__ = ["DelivererStatistics", "WebhookDeliverer"]
 
 _logger = logging.getLogger(__name__)
 
+_BREAK_OFF = 5.0
+"""Seconds, at most, until the thread has ended after its requests were broken off."""
+
 
 @dataclass(frozen=True, slots=True)
 class DelivererStatistics:
@@ -79,6 +82,7 @@ class WebhookDeliverer:
         self._clock = clock
         self._counts = DelivererStatistics()
         self._closing = False
+        self._patience = 0.0
         self._outbox_fails = False
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,11 +116,12 @@ class WebhookDeliverer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait. What is left stays in the outbox for the next start.
+            Seconds that they have. What is left is broken off, and stays in the outbox for the
+            next start.
         """
-        self._closing = True
+        self._patience, self._closing = timeout, True
         self.wake()
-        self._thread.join(timeout)
+        self._thread.join(timeout + _BREAK_OFF)
         return not self._thread.is_alive()
 
     # The thread
@@ -154,7 +159,11 @@ class WebhookDeliverer:
                 # What comes next for this hook may be due now.
                 task.add_done_callback(lambda _: woken.set())
             await self._sleep(woken, len(under_way))
-        await asyncio.gather(*under_way)
+        if under_way:
+            await asyncio.wait(under_way, timeout=self._patience)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     def _take(self, limit: int) -> list[Message]:
         try:

@@ -12,7 +12,8 @@ class DeliverySettings:
     Parameters
     ----------
     timeout : float
-        Seconds for each of connecting, sending and the answer.
+        Seconds for each of connecting, sending and the answer, and between two pieces of one; a
+        whole try has three times as many.
     tries : int
         Tries in a row, for what a moment can heal; then the message waits in the outbox.
     retry_first, retry_longest : float
@@ -32,6 +33,11 @@ class DeliverySettings:
     give_up_after: float = 24 * 3600.0
     at_once: int = 16
     look_every: float = 5.0
+
+    @property
+    def whole_try(self) -> float:
+        """Seconds for one try from its beginning to the end of the answer's head."""
+        return 3 * self.timeout
 
     def wait_after(self, attempts: int) -> float:
         """Return the seconds to wait after so many rounds of tries."""

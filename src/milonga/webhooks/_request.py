@@ -1,5 +1,6 @@
 """One message as an HTTP request, tried a few times."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -94,7 +95,16 @@ class HookClient:
                 headers = {"Content-Type": "application/json"}
                 if secret is not None:
                     headers[SIGNATURE_HEADER] = sign(secret, body, now().timestamp())
+                await self._post(url, body, headers)
+
+    async def _post(self, url: httpx.URL, body: bytes, headers: dict[str, str]) -> None:
+        # The client's timeout begins anew with each byte, so a receiver could drip for ever.
+        seconds = self._settings.whole_try
+        try:
+            async with asyncio.timeout(seconds):
                 await _post(self._client, url, body, headers)
+        except TimeoutError as error:
+            raise _Answer(f"{url.host} gave no whole answer in {seconds:.4g} s") from error
 
 
 async def _post(

@@ -1,8 +1,10 @@
 """A receiver of webhooks, and a store whose outbox is delivered."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,6 +101,51 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class Dripper:
+    """A server whose answers never end: each of their bytes is there in time."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody has called."""
+        return len(self._threads) > 1
+
+    def _accept(self) -> None:
+        while not self._ended.is_set():
+            with suppress(OSError):
+                connection, _ = self._server.accept()
+                self._threads.append(threading.Thread(target=self._drip, args=(connection,)))
+                self._threads[-1].start()
+
+    def _drip(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not self._ended.wait(0.02):
+                connection.sendall(b"a")
+
+    def close(self) -> None:
+        """End the server."""
+        self._ended.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def dripper() -> Iterator[Dripper]:
+    """Give a server that drips."""
+    made = Dripper()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -221,6 +221,40 @@ def test_one_hook_that_hangs_does_not_hold_up_others(
     assert deliverer.statistics().failed == 1
 
 
+def follow(store: RecordStore, hook: str, name: str = "Scan") -> None:
+    """End a task that a hook follows, so that one message waits for it."""
+    number = start_task(store, name)
+    wish = {"command": "subscribe", "webhookHref": hook, "event": "status"}
+    RecordCommands(store).post_task(number, json.dumps(wish))
+    save_task_result(store, None, number)
+
+
+def test_an_answer_that_never_ends_is_none(
+    store: RecordStore, dripper: Any, deliver: Deliver
+) -> None:
+    """QW-02: a request has a deadline as a whole, however often a byte comes."""
+    follow(store, dripper.url)
+    deliverer = deliver({"timeout": 0.2, "tries": 1, "give_up_after": 0.0})
+    assert emptied(store)
+    assert deliverer.close(SOON)
+
+    assert deliverer.statistics().given_up == 1
+
+
+def test_the_end_breaks_off_what_is_under_way(
+    store: RecordStore, dripper: Any, deliver: Deliver
+) -> None:
+    """QW-05: what is not delivered stays in the outbox."""
+    follow(store, dripper.url)
+    deliverer = deliver({"timeout": 3600.0})
+    deadline = time.monotonic() + SOON
+    while not dripper.answering and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    assert deliverer.close(0.0)
+    assert WebhookOutbox(store).waiting() == 1
+
+
 def test_an_outbox_that_fails_is_tried_again_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
