@@ -8,7 +8,7 @@ Servers that share a store may have different secrets and lists of hosts, so eac
 messages about its own tasks, and those of servers that are gone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -98,14 +98,29 @@ class WebhookOutbox:
         of_nobody = or_(_MESSAGE.c.owner.is_(None), _MESSAGE.c.owner == "")
         self._is_own = true() if owner is None else or_(of_nobody, _MESSAGE.c.owner == owner)
 
-    def take(self, limit: int) -> list[StoredMessage]:
-        """Lease the messages that are due and first in their order, at most `limit`."""
+    def take(
+        self, limit: int, *, only: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> list[StoredMessage]:
+        """Lease the messages that are due and first in their order.
+
+        Parameters
+        ----------
+        limit : int
+            How many, at most.
+        only : collection of str, optional
+            To these hooks, those first that were tried least: what a hook never takes must not
+            keep it from being asked to take another.
+        without : collection of str, optional
+            To none of these hooks.
+        """
         now, message = self._store.clock(), OutboxMessage
         free = or_(message.leased_until.is_(None), message.leased_until <= now)
+        order = [message.id] if only is None else [message.attempts, message.id]
         due = (
             select(message.id)
             .where(message.due_at <= now, free, _is_first(), self._is_mine(now))
-            .order_by(message.id)
+            .where(*_is_to(only, without))
+            .order_by(*order)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -123,13 +138,14 @@ class WebhookOutbox:
             )
             return [StoredMessage(**row) for row in rows.mappings()]
 
-    def next_due(self) -> datetime | None:
-        """Return when the next message may be taken; None if none waits."""
+    def next_due(self, *, without: Collection[str] = ()) -> datetime | None:
+        """Return when the next message may be taken, but to these hooks; None if none waits."""
         message = OutboxMessage
         when = func.min(func.coalesce(message.leased_until, message.due_at))
         with self._store.reading() as session:
             mine = self._is_mine(self._store.clock())
-            return session.scalar(select(when).where(_is_first(), mine))
+            of_these = _is_to(None, without)
+            return session.scalar(select(when).where(_is_first(), mine, *of_these))
 
     def delivered(self, numbers: Sequence[int]) -> None:
         """Forget messages that have arrived."""
@@ -156,6 +172,13 @@ class WebhookOutbox:
         """Forget a message that will not arrive."""
         self.delivered([number])
 
+    def expire(self, href: str, before: datetime) -> int:
+        """Forget the messages to a hook that are as old as that; return how many there were."""
+        old = (OutboxMessage.webhook_href == href, OutboxMessage.created_at <= before)
+        mine = self._is_mine(self._store.clock())
+        with self._store.writing() as transaction:
+            return transaction.connection.execute(delete(_MESSAGE).where(*old, mine)).rowcount
+
     def waiting(self) -> int:
         """Return how many messages wait."""
         with self._store.reading() as session:
@@ -167,6 +190,13 @@ class WebhookOutbox:
         heard_of = RecordOwner.heartbeat_at >= now - self._silent_for
         keeps_it = heard_of if self._signs else or_(heard_of, RecordOwner.signs)
         return or_(self._is_own, ~living.where(keeps_it).exists())
+
+
+def _is_to(only: Collection[str] | None, without: Collection[str]) -> list[ColumnElement[bool]]:
+    """Whether a message is to one of these hooks, and to none of those."""
+    href = _MESSAGE.c.webhook_href
+    wanted: list[ColumnElement[bool]] = [] if only is None else [href.in_(only)]
+    return [*wanted, href.not_in(without)] if without else wanted
 
 
 def _is_first() -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from milonga.errors import WebhookRefused
 from milonga.webhooks._delivery import DeliverySettings, HookFailed, HookGone
+from milonga.webhooks._failing import FailingHooks
 from milonga.webhooks._outbox import Message, Outbox
 from milonga.webhooks._targets import LOOPBACK_ONLY, TargetPolicy
 
@@ -81,6 +82,7 @@ class WebhookDeliverer:
         self._settings = settings or DeliverySettings()
         self._clock = clock
         self._counts = DelivererStatistics()
+        self._failing = FailingHooks(self._settings)
         self._closing = False
         self._patience = 0.0
         self._outbox_fails = False
@@ -166,15 +168,29 @@ class WebhookDeliverer:
         await asyncio.gather(*under_way, return_exceptions=True)
 
     def _take(self, limit: int) -> list[Message]:
+        """Take messages: one to each hook that has failed and may be tried, then to the others."""
+        taken: list[Message] = []
         try:
-            taken = [*self._outbox.take(limit)] if limit > 0 else []
+            self._take_probes(taken, limit)
+            if len(taken) < limit:
+                known = self._failing.all()
+                taken += self._outbox.take(limit - len(taken), without=known)
         except Exception:
             self._outbox_fails = True
             self._count(outbox_errors=1)
             _logger.exception("the outbox of webhooks cannot be read")
-            return []
-        self._outbox_fails = False
+        else:
+            self._outbox_fails = False
         return taken
+
+    def _take_probes(self, taken: list[Message], limit: int) -> None:
+        while len(taken) < limit and (ready := self._failing.ready(self._clock())):
+            found = self._outbox.take(1, only=ready)
+            if not found:
+                self._failing.forget_idle(self._clock())
+                return
+            self._failing.probe(found[0].webhook_href)
+            taken += found
 
     async def _sleep(self, woken: asyncio.Event, under_way: int) -> None:
         seconds = self._settings.look_every
@@ -186,15 +202,16 @@ class WebhookDeliverer:
             return
 
     def _until_next(self) -> float:
+        now = self._clock()
         try:
-            due = self._outbox.next_due()
+            resting = set(self._failing.all()) - self._failing.ready(now)
+            dues = [self._outbox.next_due(without=resting), self._failing.next_end(now)]
         except Exception:
             self._count(outbox_errors=1)
             _logger.exception("the outbox of webhooks cannot be read")
             return self._settings.look_every
-        if due is None:
-            return self._settings.look_every
-        return max(0.0, (due - self._clock()).total_seconds())
+        waits = [(due - now).total_seconds() for due in dues if due is not None]
+        return max(0.0, min(waits, default=self._settings.look_every))
 
     async def _deliver(self, message: Message) -> None:
         try:
@@ -203,8 +220,11 @@ class WebhookDeliverer:
             # The lease runs out, and the message is sent again: at least once.
             self._count(outbox_errors=1)
             _logger.exception("message %d to a webhook: its end cannot be noted", message.id)
+        finally:
+            self._failing.probed(message.webhook_href)
 
     async def _try(self, message: Message) -> None:
+        began = self._clock()
         try:
             self._targets.check(message.webhook_href)
             secret = self._secret_for(message.webhook_href)
@@ -216,10 +236,13 @@ class WebhookDeliverer:
             else:  # whoever it belongs to may call that address
                 self._put_off(message, str(error))
         except HookGone as error:
+            self._failing.answered(message.webhook_href)
             self._give_up(message, str(error))
         except HookFailed as error:
+            self._failing.failed(message.webhook_href, began, self._clock())
             self._put_off(message, str(error))
         else:
+            self._failing.answered(message.webhook_href)
             self._outbox.delivered([message.id])
             self._count(delivered=1)
 
@@ -229,11 +252,16 @@ class WebhookDeliverer:
     def _put_off(self, message: Message, error: str) -> None:
         now = self._clock()
         self._count(failed=1)
-        if now - message.created_at >= timedelta(seconds=self._settings.give_up_after):
-            self._give_up(message, f"too old; last: {error}")
-            return
+        oldest = now - timedelta(seconds=self._settings.give_up_after)
         wait = timedelta(seconds=self._settings.wait_after(message.attempts))
         self._outbox.failed(message.id, error, now + wait)
+        # All of the hook's, as those that wait behind this one are not tried while it fails.
+        if expired := self._outbox.expire(message.webhook_href, oldest):
+            self._count(given_up=expired)
+            _logger.warning(
+                "webhook %s: %d message(s) given up, too old; last: %s",
+                *(message.webhook_href, expired, error),
+            )
 
     def _give_up(self, message: Message, why: str) -> None:
         _logger.warning(

@@ -1,6 +1,6 @@
 """What delivery needs from whoever keeps the messages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -50,11 +50,17 @@ class Message(Protocol):
 class Outbox(Protocol):
     """Messages that wait, on a disk; each method may take as long as a transaction."""
 
-    def take(self, limit: int) -> Sequence[Message]:
-        """Lease the messages that are due, of each hook and task only the first."""
+    def take(
+        self, limit: int, *, only: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> Sequence[Message]:
+        """Lease the messages that are due, of each hook and task only the first.
 
-    def next_due(self) -> datetime | None:
-        """Return when the next message may be taken; None if none waits."""
+        Those to `only` these hooks, if there are any such, the least tried first; or those to all
+        hooks `without` some.
+        """
+
+    def next_due(self, *, without: Collection[str] = ()) -> datetime | None:
+        """Return when the next message may be taken, but to these hooks; None if none waits."""
 
     def delivered(self, numbers: Sequence[int]) -> None:
         """Forget messages that have arrived."""
@@ -64,3 +70,6 @@ class Outbox(Protocol):
 
     def given_up(self, number: int) -> None:
         """Forget a message that will not arrive."""
+
+    def expire(self, href: str, before: datetime) -> int:
+        """Forget the messages to a hook that are as old as that; return how many there were."""

@@ -42,6 +42,7 @@ class Receiver:
         self.calls: list[Call] = []
         self.answers: list[int] = []
         self.location = ""
+        self.refuses = ""
         self._news = threading.Condition()
         receiver = self
 
@@ -84,6 +85,8 @@ class Receiver:
             self.calls.append(call)
             answer = self.answers.pop(0) if self.answers else 204
             self._news.notify_all()
+        if call.query["source"] == self.refuses:
+            answer = 500
         request.send_response(answer)
         if self.location:
             request.send_header("Location", self.location)

@@ -221,9 +221,9 @@ def test_one_hook_that_hangs_does_not_hold_up_others(
     assert deliverer.statistics().failed == 1
 
 
-def follow(store: RecordStore, hook: str, name: str = "Scan") -> None:
+def follow(store: RecordStore, hook: str) -> None:
     """End a task that a hook follows, so that one message waits for it."""
-    number = start_task(store, name)
+    number = start_task(store, "Scan")
     wish = {"command": "subscribe", "webhookHref": hook, "event": "status"}
     RecordCommands(store).post_task(number, json.dumps(wish))
     save_task_result(store, None, number)
@@ -239,6 +239,39 @@ def test_an_answer_that_never_ends_is_none(
     assert deliverer.close(SOON)
 
     assert deliverer.statistics().given_up == 1
+
+
+def test_a_silent_hook_with_many_messages_leaves_room_for_others(
+    store: RecordStore, receiver: Any, deliver: Deliver
+) -> None:
+    """QW-02: once it has failed it is called with one message at a time."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        hook = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        for _ in range(40):
+            follow(store, hook)
+        deliverer = deliver({"timeout": 0.5, "tries": 1, "at_once": 2})
+        deadline = time.monotonic() + SOON
+        while not deliverer.statistics().failed and time.monotonic() < deadline:
+            time.sleep(0.005)
+        follow(store, receiver.url)
+        receiver.wait_for(1)
+
+
+def test_a_hook_that_answers_again_gets_all_that_waits(
+    store: RecordStore, receiver: Any, deliver: Deliver
+) -> None:
+    """QW-05: one message that it never takes does not keep it from the others."""
+    follow(store, receiver.url)
+    receiver.refuses = "/tasks/1/"
+    for _ in range(10):
+        follow(store, receiver.url)
+    deliverer = deliver({"tries": 1, "at_once": 1})
+    outbox, deadline = WebhookOutbox(store), time.monotonic() + SOON
+    while outbox.waiting() > 1 and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    assert outbox.waiting() == 1
+    assert deliverer.statistics().delivered == 10
 
 
 def test_the_end_breaks_off_what_is_under_way(
@@ -266,7 +299,7 @@ def test_an_outbox_that_fails_is_tried_again_later(
         def __init__(self) -> None:
             self.asked = threading.Semaphore(0)
 
-        def take(self, limit: int) -> list[Any]:
+        def take(self, limit: int, **_: Any) -> list[Any]:
             """Fail."""
             del limit
             self.asked.release()
