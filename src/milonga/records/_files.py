@@ -1,6 +1,7 @@
 """Files of tasks: stored with a provider, found by a row, handed out for a token."""
 
 import hmac
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,6 +22,8 @@ from milonga.records._store import RecordStore
 from milonga.records._task_model import ProcessingTask
 
 __all__ = ["FileQuota", "FileStore"]
+
+_logger = logging.getLogger(__name__)
 
 _OCTETS = "application/octet-stream"
 
@@ -199,8 +202,7 @@ class FileStore:
                 query = query.join(ProcessingTask, TaskFile.task_id == ProcessingTask.id)
                 query = query.where(ProcessingTask.finished_at.is_not(None))
             files = session.scalars(query).all()
-        for file in files:
-            self.delete(file)
+        files = [file for file in files if self._let_go(file)]
         with self._store.session() as session:
             for file in files:
                 row = session.get(TaskFile, file.id)
@@ -208,6 +210,14 @@ class FileStore:
                     session.delete(row)
             session.commit()
         return len(files)
+
+    def _let_go(self, file: TaskFile) -> bool:
+        try:
+            self.delete(file)
+        except Exception as error:  # noqa: BLE001 - one file must not keep all the others
+            _logger.warning("temporary file %s stays: %s", file.file_name, error)
+            return False
+        return True
 
     def sweep(self, older_than: float = 3600.0) -> int:
         """Delete local files that no row knows of, such as a crash leaves; return how many.

@@ -106,9 +106,13 @@ class LocalFiles:
         return self._inside(file.file_storage_data)
 
     def _inside(self, data: str) -> Path:
-        """Return a path below the root, also if somebody has put links there."""
-        path = self.root / safe_name(data)
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        """Return a path below the root, also if somebody has put links there.
+
+        It is not held to the lengths of names: those are for what clients ask for, and a file that
+        was stored under a number is a little longer.
+        """
+        path, root = self.root / data, self.root.resolve()
+        if not (path.is_relative_to(self.root) and root in path.resolve().parents):
             raise FileRefused(f"file: found {data!r}, which leads out of {self.root}")
         return path
 

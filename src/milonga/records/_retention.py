@@ -73,7 +73,7 @@ def retain(
     retention : Retention
         How much is kept.
     drop_file : callable, optional
-        Deletes the bytes of a file; when it raises `OSError`, its command stays.
+        Deletes the bytes of a file; when it raises, the file's command stays.
     """
     with store.reading() as session:
         victims = _victims(session, store, retention)
@@ -199,7 +199,7 @@ def _without_files(
     for file, number in rows:
         try:
             drop_file(file)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - one file must not keep all the others
             kept.add(number)
             _logger.warning("file %s of a dropped task stays: %s", file.file_name, error)
     return [number for number in batch if number not in kept]

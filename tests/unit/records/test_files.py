@@ -156,6 +156,18 @@ def test_the_same_name_twice_keeps_both(files: FileStore, task: int) -> None:
     assert second.file_storage_data.endswith("f-1.txt")
 
 
+def test_the_longest_name_twice_keeps_both(files: FileStore, task: int) -> None:
+    """QF-08: with its number it is longer than a client may ask for, and is read all the same."""
+    name = "a" * 196 + ".png"
+    first = files.persist_task_result(task, "one", name, "t")
+    second = files.persist_task_result(task, "two", name, "t")
+
+    assert [content(files, file) for file in (first, second)] == [b"one", b"two"]
+    files.delete(second)
+    with pytest.raises(FileNotFoundError):
+        content(files, second)
+
+
 def test_a_write_that_fails_leaves_nothing(files: FileStore, task: int, root: Path) -> None:
     """QF-08: no half file, no row."""
 
@@ -260,6 +272,18 @@ def test_temporary_files_go_when_the_task_ends(
     assert files.remove_temp_files() == 1
     assert not (root / f"task_{task}").exists()
     assert files.remove_temp_files(other) == 1
+
+
+def test_a_temporary_file_that_stays_keeps_no_other(
+    store: RecordStore, files: FileStore, task: int, root: Path
+) -> None:
+    """QF-02: such as one whose provider is not there any more."""
+    others = FileStore(store, {"tape": UrlFiles()}, default="tape")
+    others.persist_task_temp_file(task, "http://tape/1", "there")
+    files.persist_task_temp_file(task, "here", "here")
+
+    assert files.remove_temp_files(task) == 1
+    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 def test_providers_are_found_by_name(store: RecordStore, task: int) -> None:

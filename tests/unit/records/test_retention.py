@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from milonga.errors import FileRefused
 from milonga.records import (
     CSV_COLUMNS,
     AnalysisStatus,
@@ -113,6 +116,26 @@ def test_too_large_commands_go_and_their_files_first(
 
     assert uids(timed) == ["c2", "c1"]
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
+
+
+@pytest.mark.parametrize("error", [OSError, FileRefused, KeyError])
+def test_a_file_that_cannot_be_deleted_keeps_only_its_own_command(
+    timed: RecordStore, tell: Tell, tmp_path: Path, error: type[Exception]
+) -> None:
+    """QE-11: the others go, whatever is wrong with the one."""
+    files = FileStore.local(timed, tmp_path)
+    for number in range(3):
+        tell(f"c{number}")
+        files.persist_task_result(f"c{number}", b"x", "data", "d")
+        tell(f"c{number}", Situation.DONE)
+
+    def drop(file: Any) -> None:
+        if file.file_storage_data.startswith("task_1/"):
+            raise error("no")
+        files.delete(file)
+
+    assert retain(timed, Retention(max_count=0), drop) == 2
+    assert uids(timed) == ["c0"]
 
 
 def test_what_fits_is_not_looked_at_row_by_row(timed: RecordStore, tell: Tell) -> None:
