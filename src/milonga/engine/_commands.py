@@ -6,6 +6,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from bluesky import protocols
@@ -14,7 +15,7 @@ from bluesky.utils import Msg, maybe_await
 
 from milonga.engine._cache import HasCache
 from milonga.engine._callbacks import blocking_threads
-from milonga.engine._invocation import ChildCaller, InvocationStatus
+from milonga.engine._invocation import ChildCall, ChildCaller, InvocationStatus
 from milonga.engine._latch import Direction, LatchWait, Mark, SRLatch
 from milonga.engine._play import Play
 from milonga.engine._replay import KeptAnswers
@@ -253,7 +254,7 @@ class CommandStage(Stage):
         pardon = _Pardon(self, play)
 
         def ended(_: Any) -> None:
-            self.loop.call_soon_threadsafe(self._status_object_completed, status, future, pardon)
+            self._soon(self._status_object_completed, status, future, pardon)
 
         status.add_callback(ended)
         group = msg.kwargs.get("group")
@@ -274,25 +275,26 @@ class CommandStage(Stage):
                 f"invoke {command!r} at {child!r}: found no way to children, expected the engine "
                 "to be made with `caller`"
             )
-        status = InvocationStatus(child, command, timeout=options.get("timeout"))
+        status = InvocationStatus(
+            *(child, command),
+            timeout=options.get("timeout"),
+            when_over=lambda: self._soon(self._call_is_over, play, status),
+        )
         invocation = self.caller.invoke(child, command, argument, status.on_update)
-        abandoned = False
-
-        def abandon() -> None:
-            nonlocal abandoned
-            if not (status.has_ended or abandoned):
-                abandoned = True
-                invocation.abort()
-
-        def let_go() -> None:
-            abandon()
-            invocation.close()
-
-        play.abandon.append(abandon)
-        play.let_go.append(let_go)
+        call = play.calls[status] = ChildCall(status, invocation)
         # A status that ran out is done, and the child works on: nobody waits for that any more.
-        status.add_callback(lambda _: self.loop.call_soon_threadsafe(abandon))
+        status.add_callback(lambda _: self._soon(call.abandon))
         return status
+
+    def _call_is_over(self, play: Play, status: InvocationStatus) -> None:
+        """Let go of a command that is over: a plan may go on for days and give thousands."""
+        if call := play.calls.pop(status, None):
+            self.guarded(call.let_go)
+
+    def _soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function in the event loop, from any thread; children may outlive the loop."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(function, *arguments)
 
     # Steps and groups
 

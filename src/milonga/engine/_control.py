@@ -147,8 +147,8 @@ class ControlStage(RewindStage):
         if verb is not Verb.STOP:
             self._exit_status = "abort"
             self._destroy_open_run_tracing_spans()
-            for abandon in play.abandon:
-                self.guarded(abandon)
+            for call in play.calls.values():
+                self.guarded(call.abandon)
         if verb is Verb.HALT:
             self._plan_stack.append(_last_exit())
             self._response_stack.append(None)

@@ -9,7 +9,7 @@ from milonga.engine._scheduler import scheduler
 from milonga.engine._status import Status
 from milonga.errors import InvalidState, InvocationFailed
 
-__all__ = ["ChildCaller", "ChildInvocation", "InvocationStatus"]
+__all__ = ["ChildCall", "ChildCaller", "ChildInvocation", "InvocationStatus"]
 
 _ENDED = FINAL_STATUSES | {TaskStatus.NOT_FOUND}
 
@@ -43,14 +43,31 @@ class ChildCaller(Protocol):
 class InvocationStatus(Status):
     """Done when a child's command has ended, and failed unless it ended with `ResultCode.OK`.
 
+    Parameters
+    ----------
+    child, command : str
+        What is done where.
+    timeout : float, optional
+        Seconds after which it is done, and failed, although the child goes on.
+    when_over : callable, optional
+        Called, from any thread, when the child has said how the command ended; maybe repeatedly.
+
     Attributes
     ----------
     outcome : tuple
         The result code and the message of the child; None while there is none.
     """
 
-    def __init__(self, child: str, command: str, *, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        child: str,
+        command: str,
+        *,
+        timeout: float | None = None,
+        when_over: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(name=f"{child}.{command}", timeout=timeout)
+        self._when_over = when_over
         self.child = child
         self.command = command
         self.outcome: tuple[ResultCode, str] | None = None
@@ -104,7 +121,36 @@ class InvocationStatus(Status):
                 more = f" ({self._error})" if self._error else ""
                 self.set_exception(InvocationFailed(text + more))
         except InvalidState:
-            return  # it had been judged, or was too late
+            pass  # it had been judged, or was too late
+        self._when_over()
+
+
+class ChildCall:
+    """A command at a child, for the plan that has given it; for the event loop's thread.
+
+    Parameters
+    ----------
+    status : InvocationStatus
+        What the plan waits for.
+    invocation : ChildInvocation
+        The command on its way.
+    """
+
+    def __init__(self, status: InvocationStatus, invocation: ChildInvocation) -> None:
+        self._status = status
+        self._invocation = invocation
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Abort the command, once, unless it is over: nobody waits for it any more."""
+        if not (self._status.has_ended or self._abandoned):
+            self._abandoned = True
+            self._invocation.abort()
+
+    def let_go(self) -> None:
+        """Abandon the command, and hear no more of it."""
+        self.abandon()
+        self._invocation.close()
 
 
 def _as_outcome(result: Any) -> tuple[ResultCode, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milonga.engine._handle import PlanFuture, PlanHandle, Verb
+from milonga.engine._invocation import ChildCall, InvocationStatus
 from milonga.engine._latch import Mark, SRLatch
 
 __all__ = ["TIMEOUT", "Play"]
@@ -36,8 +37,8 @@ class Play:
     begun: float = 0.0
     """When it got the engine, on the monotonic clock; changes of latches from then on are news."""
     latches: dict[SRLatch, Mark] = field(default_factory=dict)
-    abandon: list[Callable[[], None]] = field(default_factory=list)
-    let_go: list[Callable[[], None]] = field(default_factory=list)
+    calls: dict[InvocationStatus, ChildCall] = field(default_factory=dict)
+    """The commands at children that are not over, also those for which nobody waits any more."""
 
     def __repr__(self) -> str:
         return f"the run of plan {self.handle.name!r}"

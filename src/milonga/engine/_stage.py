@@ -146,8 +146,9 @@ class Stage(TearDownStage):
         for token in self._temp_callback_ids:
             self.unsubscribe(token)
         self._temp_callback_ids.clear()
-        for let_go in play.let_go:
-            self.guarded(let_go)
+        for call in play.calls.values():
+            self.guarded(call.let_go)
+        play.calls.clear()
         for latch in play.latches:
             latch.free(play)
         self._play = None

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -513,6 +514,38 @@ def test_a_silent_child_is_aborted_while_the_plan_goes_on(
     go_on.set()
     assert handle.result(5.0).exit_status == "success"
     assert (children.commands[0].aborted, children.commands[0].closed) == (1, 1)
+
+
+def test_a_command_that_is_over_is_let_go_while_the_plan_goes_on(
+    parent: RunEngine, children: Children
+) -> None:
+    """IN-07: a plan may go on for days; one that ran out is kept until its child has ended."""
+    go_on = threading.Event()
+
+    def plan() -> Iterator[Msg]:
+        with suppress(FailedStatus):
+            yield from invoke("pst", "Scan", timeout=0.05)
+        children.answer = Command.end
+        for _ in range(20):
+            yield from checkpoint()
+            yield from invoke("cbf", "Scan")
+        while not go_on.is_set():
+            yield from sleep(0.001)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Command, "listens", False)
+        handle = parent.call(plan())
+        until(lambda: len(children.commands) == 21)
+        silent, *others = children.commands
+        until(lambda: all(each.closed for each in others))
+        assert (silent.aborted, silent.closed) == (1, 0)
+        silent.end(TaskStatus.ABORTED, ResultCode.ABORTED)
+        until(lambda: silent.closed)
+    assert parent._play is not None
+    assert parent._play.calls == {}
+    go_on.set()
+    assert handle.result(5.0).exit_status == "success"
+    assert [each.closed for each in children.commands] == [1] * 21
 
 
 def test_a_status_waits_for_its_result(parent: RunEngine, children: Children) -> None:
