@@ -96,7 +96,7 @@ class Batch:
     rows : sequence of Row
         In the order in which they were handed over.
     owner : str
-        The server that they come from.
+        The server that they come from; empty if it is none.
     guess : KnownTasks, optional
         What is known from earlier batches; without it all is looked up.
     """
@@ -220,7 +220,7 @@ class Batch:
             "started_at": row.at,
             "queued_at": row.at,
             "heartbeat_at": row.at,
-            "owner": self._owner,
+            "owner": self._owner or None,
             "recorded_late": row.late,
         }
 

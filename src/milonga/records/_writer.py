@@ -139,7 +139,7 @@ class Writer:
     store : RecordStore
         Where to.
     owner : str
-        Name of the server that writes.
+        Name of the server that writes; empty if it is none.
     settings : RecorderSettings
         The bounds.
     """
@@ -333,11 +333,11 @@ class Writer:
             self._write_or_split(batch[half:])
 
     def _write(self, batch: Sequence[Row]) -> None:
-        if not self._signed_in:
+        if self._owner and not self._signed_in:
             how = {"keep_open": self._settings.keep_open, "signs": self._settings.signs}
             take_over(self._store, self._owner, **how)
-            self._signed_in = True
-        if not batch and time.monotonic() < self._heartbeat_due:
+        self._signed_in = True
+        if not batch and not self._is_due:
             return
         try:
             counts = self._transact(batch, self._known)
@@ -359,8 +359,13 @@ class Writer:
         self._known.learn(work.tasks())
         return work.counts
 
+    @property
+    def _is_due(self) -> bool:
+        """Whether the server has to show that it lives."""
+        return bool(self._owner) and time.monotonic() >= self._heartbeat_due
+
     def _show_life(self, connection: Connection) -> None:
-        if time.monotonic() < self._heartbeat_due:
+        if not self._is_due:
             return
         own = update(table_of(RecordOwner)).where(RecordOwner.name == self._owner)
         connection.execute(own.values(heartbeat_at=self._store.clock()))

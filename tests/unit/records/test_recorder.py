@@ -443,6 +443,23 @@ def test_what_a_server_left_open_is_lost_when_it_comes_back(
     assert "2 task(s) closed as LOST" in caplog.text
 
 
+def test_what_belongs_to_nobody_is_left_open(
+    open_store: Callable[..., RecordStore], clock: Any
+) -> None:
+    """QE-10: programs that are no servers do not end the tasks of one another."""
+    store = open_store(clock)
+    with Recorder(store) as recorder:
+        recorder.open(NewTask(uid="c1", task_name="On"))
+        assert recorder.flush(SOON)
+        with Recorder(store) as other:
+            assert other.flush(SOON)
+        clock.advance(1000)
+        assert close_lost(store, silent_for=60) == 0
+        assert recorder.finish("c1", Situation.DONE).result(SOON) is Durability.DURABLE
+
+    assert task_of(store, "c1").owner is None
+
+
 def test_the_tasks_of_a_server_that_is_silent_can_be_closed(
     open_store: Callable[..., RecordStore], clock: Any
 ) -> None:
