@@ -137,6 +137,7 @@ class Batch:
         self._append_logs(self._of(RowKind.LOG))
         self._append_runs(self._of(RowKind.RUN))
         self._write_steps(self._of(RowKind.STEP, RowKind.CLEAR))
+        self._end_steps(self._of(RowKind.STEP, RowKind.FINISH))
         self._keep_states(self._of(RowKind.STATE))
 
     def _of(self, *kinds: RowKind) -> list[Row]:
@@ -287,9 +288,19 @@ class Batch:
             if row.kind is RowKind.STEP:
                 insert_step(self._connection, known.id, row.values)
             else:
-                clear_steps(self._connection, known.id)
+                clear_steps(self._connection, [known.id])
             self._announce(known, TaskEvent.STEPS)
             self._announce_node(known, gathered=False)
+
+    def _end_steps(self, rows: Iterable[Row]) -> None:
+        """Clear the steps of tasks that are over: nobody is waited for there (QE-03, QE-04)."""
+        tasks = (self._known.get(row.uid) for row in rows)
+        over = {known.id: known for known in tasks if known and known.status is not None}
+        if not over:
+            return
+        for number in clear_steps(self._connection, over):
+            self._announce(over[number], TaskEvent.STEPS)
+            self._announce_node(over[number], gathered=False)
 
     def _taker(self, row: Row) -> KnownTask | None:
         """Return the task that a log line or a run belongs to, which may be over."""

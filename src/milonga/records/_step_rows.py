@@ -1,5 +1,6 @@
 """Write steps that wait for a person, as rows that the recorder was given (QE-05, QE-06)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -15,7 +16,7 @@ _STEP, _TASK = table_of(Step), table_of(ProcessingTask)
 
 def insert_step(connection: Connection, task_id: int, values: dict[str, Any]) -> None:
     """Let a task wait at one more step; one that was open is cleared, as only one can be."""
-    clear_steps(connection, task_id)
+    clear_steps(connection, [task_id])
     before = connection.execute(
         select(_STEP.c.step_id).where(_STEP.c.id == task_id).order_by(_STEP.c.number)
     ).scalars()
@@ -32,8 +33,8 @@ def insert_step(connection: Connection, task_id: int, values: dict[str, Any]) ->
     )
 
 
-def clear_steps(connection: Connection, task_id: int) -> None:
-    """Note that a task waits at its step no more."""
-    connection.execute(
-        update(_STEP).where(_STEP.c.id == task_id, _STEP.c.cleared.is_(False)).values(cleared=True)
-    )
+def clear_steps(connection: Connection, task_ids: Iterable[int]) -> list[int]:
+    """Note that tasks wait at their steps no more; return the numbers of those that did."""
+    of_them = (_STEP.c.id.in_(task_ids), _STEP.c.cleared.is_(False))
+    cleared = update(_STEP).where(*of_them).values(cleared=True).returning(_STEP.c.id)
+    return [*connection.execute(cleared).scalars()]
