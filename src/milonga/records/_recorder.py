@@ -291,6 +291,8 @@ class Recorder:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over before is committed; return whether it is.
 
+        After `close`, which says so itself, it is False at once.
+
         Parameters
         ----------
         timeout : float, optional

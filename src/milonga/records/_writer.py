@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, replace
 
@@ -131,6 +131,11 @@ def settle(receipt: Future[Durability] | None, outcome: Durability) -> None:
         return  # the caller's patience was over in this very moment
 
 
+def _contents(rows: Iterable[Row]) -> int:
+    """Return how many rows are to be written, and do not only ask whether others are."""
+    return sum(row.kind is not RowKind.MARK for row in rows)
+
+
 class Writer:
     """Writes rows in the order in which they come; any thread may call any method.
 
@@ -198,6 +203,9 @@ class Writer:
 
     def _admit(self, row: Row) -> Durability | None:
         """Take a row if there is room; return what its caller can be told at once."""
+        if self._abandoned:  # nobody would settle its receipt
+            self._count(lost=int(row.kind is not RowKind.MARK))
+            return Durability.LOST
         waiting = len(self._rows) + self._in_hand
         if row.kind is not RowKind.MARK:
             if self._closing or self._is_full(waiting, row):
@@ -239,16 +247,17 @@ class Writer:
             self._abandoned = True
             self._changed.notify_all()
         self._lose(left)
-        return not left and not self._thread.is_alive()
+        return not _contents(left) and not self._thread.is_alive()
 
     def _lose(self, rows: Sequence[Row]) -> None:
+        lost = _contents(rows)
         with self._changed:
             self._bytes -= sum(row.size for row in rows)
-            self._count(lost=len(rows))
+            self._count(lost=lost)
         for row in rows:
             settle(row.receipt, Durability.LOST)
-        if rows:
-            _logger.error("%d rows lost: the store did not answer until the end", len(rows))
+        if lost:
+            _logger.error("%d rows lost: the store did not answer until the end", lost)
 
     # The thread
 

@@ -477,3 +477,43 @@ def test_the_tasks_of_a_server_that_is_silent_can_be_closed(
 def test_events_are_words_of_the_original() -> None:
     """QW-03: three names, without a prefix."""
     assert [event.value for event in TaskEvent] == ["status", "steps", "details"]
+
+
+def waits_at_a_step(store: RecordStore, uid: str) -> bool:
+    """Tell whether a task waits for a person."""
+    with store.reading():
+        task = ProcessingTask.get_by_uid(uid)
+        return task is not None and task.has_uncleared_step
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_task_that_is_over_waits_at_no_step(store: RecordStore, apart: bool) -> None:
+    """QE-03, QE-04: it is told, also if the step comes late."""
+    heard: list[Announcement] = []
+    store.listen(heard.extend)
+    with Recorder(store, "srv/1", RecorderSettings(linger=60.0)) as recorder:
+        recorder.open(NewTask(uid="c1", task_name="On"))
+        recorder.add_step("c1", "ask", "/do")
+        if apart:
+            assert recorder.flush(SOON)
+        recorder.finish("c1", Situation.ABORTED)
+        assert recorder.flush(SOON)
+        assert not waits_at_a_step(store, "c1")
+        assert [one.event for one in heard].count(TaskEvent.STEPS) == 2
+        recorder.add_step("c1", "late", "/do")
+        assert recorder.flush(SOON)
+        assert not waits_at_a_step(store, "c1")
+
+
+def test_a_closed_recorder_keeps_nobody_waiting(store: RecordStore) -> None:
+    """Whoever asks whether all is written gets an answer, however long they would wait."""
+    recorder = Recorder(store, "srv/1")
+    recorder.open(NewTask(uid="c1", task_name="On"))
+    assert recorder.close(SOON)
+    answers: list[bool] = []
+    asks = threading.Thread(target=lambda: answers.append(recorder.flush()), daemon=True)
+    asks.start()
+    asks.join(SOON)
+
+    assert answers == [False]
+    assert recorder.statistics().lost == 0
