@@ -49,22 +49,25 @@ def read_scan(path: Path, motor: str | None = None, detector: str | None = None)
         If there is no such signal, or the run has measured nothing.
     """
     start: dict[str, Any] = {}
-    descriptors: dict[str, dict[str, Any]] = {}
-    rows: list[dict[str, Any]] = []
+    primary: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
     for kind, document in _documents(path):
         if kind == "start":
             start = document
-        elif kind == "descriptor":
-            descriptors[document["uid"]] = document
-        else:
-            rows += _rows(kind, document)
-    stream = next((one for one in descriptors.values() if one.get("name") == "primary"), None)
+        elif kind == "descriptor" and document.get("name") == "primary":
+            primary[document["uid"]] = document
+        elif kind in {"event", "event_page"} and document.get("descriptor") in primary:
+            # A point that was measured again, after a pause, has the number that it had before.
+            rows |= _rows(kind, document)
+    stream = next(iter(primary.values()), None)
     if stream is None:
         raise ValueError(f"documents {path.name}: found no primary stream, expected that of a scan")
     dimensions = start.get("hints", {}).get("dimensions") or [[[""], "primary"]]
     moved = _key(stream, motor or str(dimensions[0][0][0]), "motor")
     measured = _key(stream, detector or _first(start.get("detectors")), "detector")
-    points = [(row[moved], row[measured]) for row in rows if moved in row and measured in row]
+    points = [
+        (row[moved], row[measured]) for row in rows.values() if moved in row and measured in row
+    ]
     x, y = zip(*sorted(points), strict=True) if points else ((), ())
     units = tuple(str(stream["data_keys"][key].get("units") or "") for key in (moved, measured))
     return Scan(str(start.get("uid", "")), moved, measured, (units[0], units[1]), x, y)
@@ -78,13 +81,15 @@ def _documents(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield kind, document
 
 
-def _rows(kind: str, document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    data = document.get("data", {})
+def _rows(kind: str, document: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the readings of an event, or of each event of a page, by descriptor and number."""
+    descriptor, data = document["descriptor"], document["data"]
     if kind == "event":
-        yield data
-    elif kind == "event_page":
-        for values in zip(*data.values(), strict=True):
-            yield dict(zip(data, values, strict=True))
+        return {(descriptor, document["seq_num"]): data}
+    return {
+        (descriptor, number): {key: values[place] for key, values in data.items()}
+        for place, number in enumerate(document["seq_num"])
+    }
 
 
 def _first(names: Any) -> str:

@@ -48,6 +48,12 @@ class Call:
         self.files[name] = data
 
 
+def event(descriptor: str, number: int, x: float, y: float) -> tuple[str, dict[str, Any]]:
+    """Return an event."""
+    data = {"m-position": x, "d-counts": y, "d-other": 0}
+    return ("event", {"descriptor": descriptor, "seq_num": number, "data": data})
+
+
 def documents(folder: Path, points: list[tuple[float, float]]) -> Path:
     """Write the documents of a scan."""
     keys = {"m-position": {"units": "mm"}, "d-counts": {"units": "counts"}, "d-other": {}}
@@ -70,17 +76,23 @@ def documents(folder: Path, points: list[tuple[float, float]]) -> Path:
                 "hints": {"d": {"fields": ["d-counts"]}},
             },
         ),
-        ("event", {"data": {"m-position": points[0][0], "d-counts": points[0][1], "d-other": 0}}),
+        ("descriptor", {"uid": "v", "name": "baseline", "data_keys": keys, "object_keys": {}}),
+        event("v", 1, 0.0, 1000.0),
+        event("u", 1, *points[0]),
+        event("u", len(points), points[-1][0], 1000.0),  # measured again, after a pause
         (
             "event_page",
             {
+                "descriptor": "u",
+                "seq_num": [n + 1 for n in range(1, len(points))],
                 "data": {
                     "m-position": [x for x, _ in points[1:]],
                     "d-counts": [y for _, y in points[1:]],
                     "d-other": [0] * (len(points) - 1),
-                }
+                },
             },
         ),
+        event("v", 2, 0.0, 1000.0),
         ("stop", {"uid": "s"}),
     ]
     path = folder / "run.jsonl"
@@ -152,3 +164,12 @@ def test_devices_and_signals_can_be_named(tmp_path: Path) -> None:
         read_scan(path, None, "x")
     with pytest.raises(ValueError, match="documents: found none"):
         fit_peak(Call(), documents=[])
+
+
+def test_only_the_points_of_the_scan_count(tmp_path: Path) -> None:
+    """Neither what another stream has read, nor what a point had before it was measured again."""
+    points = [(float(n), float(n == 2)) for n in range(5)]
+
+    scan = read_scan(documents(tmp_path, points))
+
+    assert [*zip(scan.x, scan.y, strict=True)] == points
