@@ -209,6 +209,19 @@ class CommandStage(Stage):
         self._add_status_to_group(device, status, group, "clear_cache")
         return status
 
+    def _add_status_to_group(self, obj: Any, status_object: Any, group: Any, action: str) -> None:
+        """Wait for a status as bluesky does, with another mind about which failures count."""
+        for_all = self._pardon_failures
+        if self._play is not None:
+            self._pardon_failures = self._pardon(self._play)  # type: ignore[assignment]
+        try:
+            super()._add_status_to_group(obj, status_object, group, action)
+        finally:
+            self._pardon_failures = for_all
+
+    def _pardon(self, play: Play) -> "_Pardon":
+        return _Pardon(self, play, cast("asyncio.Event", self._pardon_failures))
+
     # Descriptions
 
     async def _describe(self, msg: Msg) -> Any:
@@ -251,7 +264,7 @@ class CommandStage(Stage):
             msg, lambda: self._call_child(play, msg.obj, command, argument, msg.kwargs)
         )
         future = self.loop.create_future()
-        pardon = _Pardon(self, play)
+        pardon = self._pardon(play)
 
         def ended(_: Any) -> None:
             self._soon(self._status_object_completed, status, future, pardon)
@@ -345,14 +358,21 @@ class CommandStage(Stage):
 
 
 class _Pardon:
-    """Set when a child that fails is no news: the plan has ended, or is being ended."""
+    """Set when a failure is no news: the plan is over, or was told to end since this began.
 
-    def __init__(self, engine: Stage, play: Play) -> None:
+    What the plan's clean-up begins is not pardoned. What went on before must not break it off: a
+    device whose move is replaced by that of the clean-up may well call the first one failed.
+    """
+
+    def __init__(self, engine: Stage, play: Play, is_over: asyncio.Event) -> None:
         self._engine = engine
         self._play = play
+        self._is_over = is_over
+        self._verb = play.verb
 
     def is_set(self) -> bool:
-        return self._play.verb is not None or not self._engine.is_on(self._play)
+        told_to_end = self._play.verb is not self._verb
+        return told_to_end or self._is_over.is_set() or not self._engine.is_on(self._play)
 
 
 def _checked(events: object, direction: object) -> Direction:

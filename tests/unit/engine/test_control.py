@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 import pytest
-from bluesky.plan_stubs import checkpoint, clear_checkpoint, close_run, null, open_run, sleep
+from bluesky.plan_stubs import checkpoint, clear_checkpoint, close_run, mv, null, open_run, sleep
 from bluesky.plans import count
 from bluesky.preprocessors import finalize_wrapper
-from bluesky.utils import Msg, NoReplayAllowed
+from bluesky.utils import FailedStatus, Msg, NoReplayAllowed
 
 from milonga.engine import (
     PauseFailed,
@@ -23,6 +23,7 @@ from milonga.engine import (
     PlanStopped,
     RunEngine,
     RunEngineInterrupted,
+    Status,
     TransitionError,
 )
 from milonga.engine.actions import Action
@@ -559,6 +560,48 @@ def test_a_stop_is_a_success_with_cleanup(engine: RunEngine, documents: Document
     assert isinstance(future.exception(5.0), PlanStopped)
     assert flag.cleaned
     assert documents.named("stop")[0]["exit_status"] == "success"
+
+
+class Jealous(Motor):
+    """A motor that calls a move failed when the next one comes."""
+
+    def set(self, value: Any, **options: Any) -> Status:
+        """Start to move."""
+        status = super().set(value, **options)
+        for before in self.moves[:-1]:
+            before.set_exception(RuntimeError("interrupted by another move"))
+        return status
+
+
+@pytest.mark.parametrize("verb", ["abort", "stop"])
+def test_a_move_that_the_cleanup_replaces_does_not_break_it_off(
+    engine: RunEngine, verb: str
+) -> None:
+    """IN-04: whoever was told to end has not failed, and the motor gets back."""
+    motor = Jealous()
+    handle = engine.call(finalize_wrapper(mv(motor, 10), mv(motor, 0)))
+    until(lambda: motor.moves and motor.moves[0].callbacks)
+    seen = threading.Event()  # the failure has been taken when what is called after it comes
+    motor.moves[0].add_callback(lambda _: engine.loop.call_soon_threadsafe(seen.set))
+    ended = getattr(handle, verb)()
+    assert seen.wait(10.0)
+    motor.moves[1].set_finished()
+
+    assert ended.result(10.0).exit_status == {"abort": "abort", "stop": "success"}[verb]
+    assert handle.state is {"abort": PlanState.ABORTED, "stop": PlanState.STOPPED}[verb]
+
+
+def test_a_failure_of_the_cleanup_itself_counts(engine: RunEngine) -> None:
+    """IN-04: the motor is not where it should be, which somebody has to know."""
+    motor = Motor()
+    handle = engine.call(finalize_wrapper(mv(motor, 10), mv(motor, 0)))
+    until(lambda: motor.moves)
+    handle.abort()
+    until(lambda: len(motor.moves) == 2)
+    motor.moves[1].set_exception(RuntimeError("stuck"))
+
+    assert isinstance(handle.exception(10.0), FailedStatus)
+    assert handle.state is PlanState.FAILED
 
 
 def test_an_abort_has_its_reason(engine: RunEngine, documents: Documents) -> None:

@@ -70,7 +70,7 @@ def test_only_what_is_meant_to_be_replaced_of_bluesky_is() -> None:
     }
     assert replaced == {
         *("_request_pause_coro", "_rewind", "_open_run", "_reset_checkpoint_state_meth"),
-        *("_checkpoint", "_stop_movable_objects", "_wait_for", "emit_sync"),
+        *("_checkpoint", "_stop_movable_objects", "_wait_for", "_add_status_to_group", "emit_sync"),
         *("abort", "halt", "request_pause", "reset", "resume", "stop"),
     }
 
