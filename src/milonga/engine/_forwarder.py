@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from milonga.engine._outbox import Outbox
+from milonga.engine._outbox import BrokenRun, Outbox
 
 __all__ = ["DocumentSink", "Forwarder", "ForwarderStatistics"]
 
@@ -55,6 +55,7 @@ class Forwarder:
     A sink that fails is tried again, after waits that double; that is said once, when it begins,
     and once more when it is over. While it fails the runs take turns, so one that cannot be
     delivered at all does not stop the others; and if these go through, it is given up in the end.
+    A run whose own file is broken is given up at once: that is not the sink's failure.
     (The waits are our own because `close` ends them; a retry that sleeps cannot be ended.)
 
     Its thread begins at once and is ended by `close`, for which whoever made the forwarder is
@@ -140,12 +141,18 @@ class Forwarder:
             if not self._ending.is_set():  # asked after `take`, which forgets that `close` called
                 self._outbox.ready.wait(LOOK_AGAIN)
             return 0.0
+        broken: list[BrokenRun] = []  # noted here, as the sink may raise something else for it
         try:
-            self._sink.deliver(uid, self._outbox.documents(uid))
+            self._sink.deliver(uid, _noting(self._outbox.documents(uid), broken))
         except Exception as error:  # noqa: BLE001
-            self._note_refusal(uid, error)
-            return self._failure(error)
-        self._success(uid)
+            if not broken:
+                self._note_refusal(uid, error)
+                return self._failure(error)
+        if broken:
+            self._refusals.pop(uid, None)
+            self._outbox.give_up(uid, f"its file is broken: {broken[0]}")
+        else:
+            self._success(uid)
         return 0.0
 
     def _success(self, uid: str) -> None:
@@ -187,3 +194,13 @@ class Forwarder:
             del self._refusals[uid]
             self._refused += 1
             self._outbox.give_up(uid, f"the sink refused it, last with {error}")
+
+
+def _noting(
+    documents: Iterator[tuple[str, dict[str, Any]]], broken: list[BrokenRun]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        yield from documents
+    except BrokenRun as error:
+        broken.append(error)
+        raise

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-__all__ = ["DEFAULT_LIMIT", "Outbox", "OutboxStatistics"]
+__all__ = ["DEFAULT_LIMIT", "BrokenRun", "Outbox", "OutboxStatistics"]
 
 _logger = logging.getLogger("milonga.engine.documents")
 
@@ -43,6 +43,10 @@ _BEGINNING = b'["start"'
 
 _alive: set[Path] = set()
 """Marks of the runs that this process is still writing: an outbox may be opened anew meanwhile."""
+
+
+class BrokenRun(ValueError):
+    """The file of a run has a line that cannot be delivered, however often it is tried."""
 
 
 @dataclass
@@ -205,6 +209,12 @@ class Outbox:
 
         A run whose process has died has no stop document. It gets one, in the file as well, since
         it would look for ever as if it still went on.
+
+        Raises
+        ------
+        BrokenRun
+            If a line is no document, or an event has no descriptor: such as of a run of which a
+            document could not be written.
         """
         with self._file(uid).open("r+b") as file:
             yield from _documents(file)
@@ -327,18 +337,24 @@ def _documents(file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
     streams: dict[str, str] = {}
     events: Counter[str] = Counter()
     end, name = 0, ""
-    for line in file:
+    for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             break  # the process died in mid-line
         end += len(line)
-        name, document = json.loads(line)
-        if name == "start":
-            start = document
-        elif name == "descriptor":
-            streams[document["uid"]] = document["name"]
-            events[document["name"]] += 0
-        elif name == "event":
-            events[streams[document["descriptor"]]] += 1
+        try:
+            name, document = json.loads(line)
+            if name == "start":
+                start = document
+            elif name == "descriptor":
+                streams[document["uid"]] = document["name"]
+                events[document["name"]] += 0
+            elif name == "event":
+                events[streams[document["descriptor"]]] += 1
+            elif name == "event_page":
+                events[streams[document["descriptor"]]] += len(document["seq_num"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            text = f"line {number} is {line[:80]!r}, which is no document, or lacks its descriptor"
+            raise BrokenRun(text) from error
         yield name, document
     if start and name != "stop":
         stop = {

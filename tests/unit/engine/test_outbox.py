@@ -212,6 +212,42 @@ def test_a_run_that_is_refused_again_and_again_is_given_up(
 # What is there after a restart
 
 
+def test_a_run_that_lacks_a_document_is_given_up_and_not_blamed_on_the_sink(
+    tmp_path: Path,
+    sink: Sink,
+    forwarders: Callable[..., Forwarder],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would be tried for ever; its file stays, and the log says what is wrong with it."""
+    outbox = Outbox(tmp_path, "a")
+    with JsonLinesWriter(tmp_path, outbox=outbox) as writer:
+        writer("start", {"uid": "one", "time": 0.0})
+        with pytest.raises(TypeError):
+            writer("descriptor", {"uid": "d", "run_start": "one", "name": "x", "no": {(1, 2): 3}})
+        writer("event", {"uid": "e", "descriptor": "d", "seq_num": 1})
+        writer("stop", {"uid": "s", "run_start": "one"})
+        write(writer, "two")
+    forwarder = forwarders(outbox, sink)
+    until(lambda: not outbox.waiting)
+
+    assert sink.uids == ["two"]
+    assert (forwarder.statistics().failed, outbox.statistics().given_up) == (0, 1)
+    assert "run one is not delivered: its file is broken: line 2 is" in caplog.text
+    assert (tmp_path / "one.jsonl").exists()
+
+
+def test_a_made_up_end_counts_the_events_of_pages(tmp_path: Path) -> None:
+    """As many as they have."""
+    outbox = Outbox(tmp_path, "a")
+    with JsonLinesWriter(tmp_path, outbox=outbox) as writer:
+        write(writer, "one", stop=False)
+        writer("event_page", {"descriptor": "one-d", "seq_num": [4, 5]})
+
+    stop = [*outbox.documents("one")][-1]
+
+    assert (stop[0], stop[1]["num_events"]) == ("stop", {"primary": 5})
+
+
 def test_delivery_goes_on_after_a_restart(
     tmp_path: Path, sink: Sink, forwarders: Callable[..., Forwarder]
 ) -> None:
