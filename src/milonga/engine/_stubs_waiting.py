@@ -14,7 +14,7 @@ from bluesky.utils import Msg
 
 from milonga.engine._latch import SRLatch
 
-__all__ = ["ReadPace", "read_while_waiting", "wait_for_actions"]
+__all__ = ["ReadPace", "check_period", "read_while_waiting", "wait_for_actions"]
 
 
 @dataclass
@@ -122,7 +122,13 @@ def read_while_waiting(
     -------
     tuple
         Name and latch of the one that ended it.
+
+    Raises
+    ------
+    ValueError
+        If `refresh_period` is not positive and finite.
     """
+    check_period("refresh_period", refresh_period)
     pace = pace or ReadPace()
     due = pace.clock() + refresh_period
     while True:
@@ -138,3 +144,9 @@ def read_while_waiting(
             due += (missed + 1) * refresh_period
         if fired is not None:
             return fired  # type: ignore[no-any-return]
+
+
+def check_period(name: str, seconds: float) -> None:
+    """Raise `ValueError` for a period that is not positive and finite."""
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ValueError(f"{name}: found {seconds!r} s, expected a positive and finite time")

@@ -16,6 +16,7 @@ from bluesky.preprocessors import run_wrapper, stage_wrapper
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from milonga.engine._stubs_waiting import check_period
 from milonga.engine.actions import Action, continuous
 from milonga.engine.plan_stubs import read_while_waiting, wait_for_actions
 
@@ -96,8 +97,14 @@ def live(
     detectors : sequence
         What to read.
     period : float, optional
-        Seconds from one reading to the next.
+        Seconds from one reading to the next; positive and finite.
+
+    Raises
+    ------
+    ValueError
+        If `period` is something else; before any device is touched.
     """
+    check_period("period", period)
     read = list(detectors)
 
     def body() -> MsgGenerator[None]:

@@ -24,6 +24,7 @@ from milonga.engine.actions import (
     is_continuous,
 )
 from milonga.engine.plan_stubs import ReadPace, read_while_waiting, wait_for_actions
+from milonga.engine.plans import live
 
 from .conftest import Detector, Documents, until
 
@@ -472,6 +473,17 @@ class Clock:
     def __call__(self) -> float:
         """Return the time."""
         return self.now
+
+
+@pytest.mark.parametrize("period", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_period_that_is_none_is_refused_before_the_first_message(period: float) -> None:
+    """PS-11: with its name; not in the middle of a run, as a division by zero."""
+    with pytest.raises(
+        ValueError, match=r"refresh_period: found .* expected a positive and finite"
+    ):
+        next(read_while_waiting([], {"go": SRLatch()}, refresh_period=period))
+    with pytest.raises(ValueError, match=r"^period: found .* expected a positive and finite"):
+        next(live([], period))
 
 
 def test_each_read_is_due_a_period_after_the_start_of_the_last() -> None:
