@@ -30,6 +30,11 @@ def configure(
         yield from bps.mv(motor, position)
 
 
+def assign(receptors: list[str] = []) -> MsgGenerator[None]:  # noqa: B006 - never changed
+    """Have nothing to do with what is assigned."""
+    yield from bps.null()
+
+
 def command(child: str, name: str) -> MsgGenerator[str]:
     """Give one command to one child."""
     status = yield from invoke(child, name)

@@ -147,13 +147,14 @@ class MilongaParent(AskingDevice):
             self.supervision.end()
             self.children.leave()
             self.connected(CommunicationStatus.DISABLED)
-        elif not self.specs:
-            super().communicate(wanted)
-        else:
+            return
+        if self.specs:
             self.connected(CommunicationStatus.NOT_ESTABLISHED)
             self.supervision.begin(self.specs)
             self.children.open()
-            self.take_up_unfinished(self.children.resume_at)
+        else:
+            super().communicate(wanted)
+        self.take_up_unfinished(self.children.resume_at)  # also without children: plans, obsState
 
     def refusal_before_queue(self, name: str) -> Reply | None:
         """Refuse commands that could not reach anybody; but never what brings to safety."""

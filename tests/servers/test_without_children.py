@@ -1,0 +1,73 @@
+"""A device that commands nobody, and yet has commands: plans, and an observation's."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tango
+
+from milonga.control_model import ObsState, ResultCode
+from milonga.deploy import System, Topology
+from milonga.lrc import LrcDevice
+
+from .outcomes import ended
+
+TOPOLOGY = """
+name: alone
+subarrays:
+  - device: alone/subarray/1
+    id: 1
+    server: alone
+    children: []
+    plans: [site_plans:endless]
+servers:
+  alone: {environment: {PYTHONPATH: SITE}}
+command_map:
+  subarray:
+    AssignResources: {tasks: {procedure: {plan: "site_plans:assign"}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """Run a subarray with nobody in it."""
+    text = TOPOLOGY.replace("SITE", str(Path(__file__).parent))
+    with System(Topology.from_text(text)) as system:
+        yield system
+
+
+def test_a_killed_device_without_children_knows_what_was(
+    system: System, wait_until: Callable[..., None]
+) -> None:
+    """A-17: its plan is lost, which is said, and what was assigned and observed is as before."""
+    proxy = tango.DeviceProxy(system.trl("subarray-01"))
+    with LrcDevice(system.trl("subarray-01")) as device:
+        outcome = ended(device.invoke("AssignResources", '{"receptors": ["dish-1"]}'))
+        assert outcome.is_ok, outcome.message
+        uid = str(device.invoke("RunPlan", '{"plan": "endless"}').command_id)
+    plan = f"{uid}/endless"
+    wait_until(lambda: json.loads(proxy.GetTask(plan))["runningAt"] is not None)
+
+    (process,) = (each for each in system.processes if each.name == "alone")
+    process.signal(signal.SIGKILL)
+    assert process.wait(5.0)
+    process.start()
+
+    wait_until(lambda: uid in finished(proxy), 60.0)
+    status, (code, message) = finished(proxy)[uid]
+    assert (status, code) == ("FAILED", ResultCode.UNKNOWN), message
+    assert "was under way when the device server ended" in message
+    assert json.loads(proxy.GetTask(uid))["status"] == "LOST"
+    assert proxy.assignedResources == ("dish-1",)
+    assert proxy.obsState == ObsState.IDLE
+
+
+def finished(proxy: tango.DeviceProxy) -> dict[str, tuple[str, list[object]]]:
+    """Return how the device's commands have ended, by their ids; empty while it is away."""
+    try:
+        entries = proxy.read_attribute("lrcFinished").value or ()
+    except tango.DevFailed:
+        return {}
+    return {entry["uid"]: (entry["status"], entry["result"]) for entry in map(json.loads, entries)}
