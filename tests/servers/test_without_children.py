@@ -21,7 +21,7 @@ subarrays:
     id: 1
     server: alone
     children: []
-    plans: [site_plans:endless]
+    plans: [site_plans:assign, site_plans:endless]
 servers:
   alone: {environment: {PYTHONPATH: SITE}}
 command_map:
@@ -50,10 +50,7 @@ def test_a_killed_device_without_children_knows_what_was(
     plan = f"{uid}/endless"
     wait_until(lambda: json.loads(proxy.GetTask(plan))["runningAt"] is not None)
 
-    (process,) = (each for each in system.processes if each.name == "alone")
-    process.signal(signal.SIGKILL)
-    assert process.wait(5.0)
-    process.start()
+    restart(system, signal.SIGKILL)
 
     wait_until(lambda: uid in finished(proxy), 60.0)
     status, (code, message) = finished(proxy)[uid]
@@ -62,6 +59,46 @@ def test_a_killed_device_without_children_knows_what_was(
     assert json.loads(proxy.GetTask(uid))["status"] == "LOST"
     assert proxy.assignedResources == ("dish-1",)
     assert proxy.obsState == ObsState.IDLE
+
+
+def test_what_was_taken_back_after_a_crash_ends_with_the_next_orderly_end(
+    system: System, wait_until: Callable[..., None]
+) -> None:
+    """A-17: after SIGTERM a device starts anew, also if it was killed before that."""
+    proxy = tango.DeviceProxy(system.trl("subarray-01"))
+    with LrcDevice(system.trl("subarray-01")) as device:
+        outcome = ended(device.invoke("AssignResources", '{"receptors": ["dish-2"]}'))
+        assert outcome.is_ok, outcome.message
+    proxy.GetTask(outcome.command_id)  # comes after all that was to be written
+    restart(system, signal.SIGKILL)
+    wait_until(lambda: "dish-2" in assigned(proxy), 60.0)
+
+    restart(system, signal.SIGTERM)
+
+    wait_until(lambda: assigned(proxy) is not NOBODY, 60.0)
+    with LrcDevice(system.trl("subarray-01")) as device:  # runs once it is known what was
+        assert ended(device.invoke("RunPlan", '{"plan": "assign"}')).is_ok
+    assert assigned(proxy) == ()
+    assert proxy.obsState == ObsState.EMPTY
+
+
+NOBODY = ("nobody answers",)
+
+
+def restart(system: System, number: int) -> None:
+    """End the device's server, and start it again."""
+    (process,) = (each for each in system.processes if each.name == "alone")
+    process.signal(number)
+    assert process.wait(10.0)
+    process.start()
+
+
+def assigned(proxy: tango.DeviceProxy) -> tuple[str, ...]:
+    """Return what is assigned."""
+    try:
+        return proxy.read_attribute("assignedResources").value or ()
+    except tango.DevFailed:
+        return NOBODY
 
 
 def finished(proxy: tango.DeviceProxy) -> dict[str, tuple[str, list[object]]]:

@@ -47,7 +47,7 @@ class RecordingDevice(MilongaDevice):
     def set_up(self) -> None:
         """Open the store of this process."""
         super().set_up()
-        self._kept: set[str] = set()
+        self._kept: set[str] = set()  # what the store has of the device, also from before a crash
         address = store_address(self.RecordStore)
         if address != NO_RECORDS:
             server = tango.Util.instance(False).get_ds_name()
@@ -117,7 +117,10 @@ class RecordingDevice(MilongaDevice):
         if service is None or records is None or name in self._taken_up:
             return
         self._taken_up.add(name)
-        restart = Restart(records, self.commands, self.make_job, resume_at, self.take_back)
+        restart = Restart(
+            *(records, self.commands, self.make_job, resume_at, self.take_back),
+            self._kept.update,
+        )
         self._restart = restart
         self.commands.hold()
         self.when_complete(lambda: restart.begin(service.store))

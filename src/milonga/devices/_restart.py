@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -101,6 +101,8 @@ class Restart:
         Finds a command at a child.
     take_back : callable
         Gets what the device has kept, and whether a command goes on.
+    note_kept : callable
+        Gets the names of what the device has kept, be it taken back or not.
     patience : float, optional
         Seconds that new commands wait for a store that cannot be read. After it they run, and the
         store is looked into again until it answers.
@@ -113,6 +115,7 @@ class Restart:
         make_job: Callable[[str, str | None], Job],
         resume_at: ResumeAt,
         take_back: Callable[..., None],
+        note_kept: Callable[[Collection[str]], None],
         *,
         patience: float = 10.0,
     ) -> None:
@@ -122,6 +125,7 @@ class Restart:
         self._make_job = make_job
         self._resume_at = resume_at
         self._take_back = take_back
+        self._note_kept = note_kept
         self._patience = patience
         self._waits = False
         self._over = threading.Event()
@@ -185,11 +189,16 @@ class Restart:
         try:
             # Commands that were accepted while the store was read are in it as well.
             unfinished = [one for one in found.unfinished if not self._commands.knows(one.uid)]
+            has_run = self._has_run()  # before what had ended is among what is remembered
             self._tried("what had ended", self._restore, found.finished)
             begun = _begun(unfinished)
             jobs = [(one, self._resumed(one, one in begun)) for one in unfinished]
             goes_on = any(job.work is not None for _, job in jobs)
-            self._tried("what was kept", self._give_back, found.kept, goes_on=goes_on)
+            self._note_kept(found.kept)
+            if has_run:
+                self._keep_back(found.kept)
+            else:
+                self._tried("what was kept", self._take_back, found.kept, goes_on=goes_on)
             for command, job in jobs:
                 self._tried(command.uid, self._queue, command, job)
         finally:
@@ -206,10 +215,13 @@ class Restart:
     def _restore(self, finished: Sequence[FinishedCommand]) -> None:
         self._commands.restore([_as_ended(command) for command in finished])
 
-    def _give_back(self, kept: Mapping[str, Any], *, goes_on: bool) -> None:
-        if self._waits or not any(self._commands.statistics()[name] for name in _WORK):
-            self._take_back(kept, goes_on=goes_on)
-        elif kept:
+    def _has_run(self) -> bool:
+        """Tell whether commands have run since the start: so that what was kept is out of date."""
+        figures = self._commands.statistics()
+        return not self._waits and any(figures[name] for name in _WORK)
+
+    def _keep_back(self, kept: Mapping[str, Any]) -> None:
+        if kept:
             _log.error(
                 "%s: commands have run meanwhile, so what was kept before the start is not taken"
                 " back: %s",

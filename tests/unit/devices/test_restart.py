@@ -1,6 +1,7 @@
 """Commands that were under way when the server ended, taken up without sending anything."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -83,6 +84,7 @@ class Device:
         )
         self.context = ExecutionContext(self.scheduler, self.child)
         self.kept: list[tuple[dict[str, Any], bool]] = []
+        self.found: set[str] = set()
         self.more: tuple[LeafTask, ...] = ()
         self.broken_kept: Exception | None = None
         self._store = store
@@ -112,6 +114,7 @@ class Device:
         self.commands.hold()
         restart = Restart(
             *(self.records, self.commands, self.make_job, self.child.resume_at, self.take_back),
+            self.found.update,
             **options,
         )
         restart.begin(self._store)
@@ -355,6 +358,37 @@ def test_a_store_that_is_away_for_a_moment_only_delays(store: RecordStore, devic
     assert device.kept == [({"assigned": 7}, True)]
     uids = [json.loads(entry)["uid"] for entry in device.table.value("lrcFinished")]
     assert uids == [UID, uid]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_only_commands_of_this_process_outdate_what_was_kept(
+    store: RecordStore, device: Device, runs: bool
+) -> None:
+    """IN-01, A-17: after a store that was away for long, that there were earlier ones does not."""
+
+    def tell(recorder: Recorder) -> None:
+        recorder.change(UID, situation=Situation.RUNNING)
+        recorder.finish(UID, Situation.DONE, "done before")
+        recorder.keep(DEVICE, assigned=7)
+
+    before(store, tell)
+    device._store = broken = Broken(store)  # type: ignore[assignment]
+    device.child.invoke = works  # type: ignore[assignment]
+
+    device.restart(patience=0.0)
+    until(lambda: broken.looks >= 2)  # it was released after the first
+    if runs:
+        _, uid = device.commands.submit(device.make_job("Go", None))
+        device.end_of(uid)
+    broken.error = None
+
+    assert device.end_of(UID)["result"][0] == ResultCode.OK
+    until(lambda: bool(device.found))
+    over = threading.Event()
+    device.scheduler.call_soon(over.set)  # on the thread on which things are taken up
+    assert over.wait(10)
+    assert device.kept == ([] if runs else [({"assigned": 7}, False)])
+    assert device.found == {"assigned"}, "an orderly end has to forget it, in any case"
 
 
 def test_a_command_submitted_while_the_store_is_read_is_not_taken_for_an_earlier_one(
