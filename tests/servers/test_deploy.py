@@ -274,6 +274,33 @@ def test_only_devices_that_were_ours_are_taken_out(database: tango.Database) -> 
     assert list(database.get_device_member("sys/database/*")) == ["2"]
 
 
+def test_a_class_that_has_changed_takes_effect(database: tango.Database) -> None:
+    """The database has the device already, of another class."""
+    register(tiny(), database)
+    database.put_device_property("tiny/leaf/01", {"Note": ["by hand"]})
+    text = TINY.format(behaviour="good", program="x").replace("class: Tiny", "class: Other")
+    text = text.replace("[Tiny]", "[Other]")
+
+    register(Topology.from_text(text), database)
+
+    assert database.get_device_info("tiny/leaf/01").class_name == "Other"
+    assert list(database.get_device_name("tiny_server/one", "Tiny")) == []
+    assert list(database.get_device_property("tiny/leaf/01", "Note")["Note"]) == ["by hand"]
+
+
+def test_a_property_that_is_gone_from_the_topology_goes(database: tango.Database) -> None:
+    """Also one that only the topology knew; what was set by hand stays."""
+    register(tiny(), database)
+    database.put_device_property("tiny/leaf/01", {"Note": ["by hand"]})
+    text = TINY.format(behaviour="good", program="x").replace("Behaviour: good", "Mood: fine")
+
+    register(Topology.from_text(text), database)
+
+    found = database.get_device_property("tiny/leaf/01", ["Behaviour", "Mood", "Note"])
+    values = {name: list(value) for name, value in found.items()}
+    assert values == {"Behaviour": [], "Mood": ["fine"], "Note": ["by hand"]}
+
+
 def test_a_database_that_is_there_is_used_and_left_alone(database: tango.Database) -> None:
     """Only the servers are started, and only they are stopped."""
     host = f"{database.get_db_host()}:{database.get_db_port()}"

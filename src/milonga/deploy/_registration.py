@@ -1,7 +1,7 @@
 """What a topology writes into a Tango database.
 
-Registering twice changes nothing. Devices are only ever taken out of the database if an earlier
-registration of the same topology put them there; the list of these is kept in the database itself.
+Registering twice changes nothing. Devices and properties are only ever taken out of the database if
+an earlier registration put them there; the lists of these are kept in the database itself.
 """
 
 from collections.abc import Iterable
@@ -34,9 +34,15 @@ OUR_PROPERTIES = (
     "Script",
     "SubID",
 )
-"""Device properties that a topology owns: those that it does not give a value are removed."""
+"""Device properties that a topology owns: those that it does not give a value are removed.
+
+So are those below `properties` of an earlier version of it, whatever their names.
+"""
 
 _LEDGER = "milonga-topologies"
+
+_NOTES = "milonga-properties"
+"""Has the names of the properties that each device got here."""
 
 
 def register(topology: Topology, database: "tango.Database", *, server: str | None = None) -> None:
@@ -77,6 +83,7 @@ def register(topology: Topology, database: "tango.Database", *, server: str | No
             # one that now runs elsewhere may have been taken there already
             if device not in kept or _is_of(device, servers[name], database):
                 database.delete_device(device)
+                database.delete_property(_NOTES, [device])
     for name in _chosen(servers, server):
         # noted first: should this be interrupted, the next registration still knows what is ours;
         # what now runs elsewhere stays noted here until everything is registered
@@ -86,8 +93,10 @@ def register(topology: Topology, database: "tango.Database", *, server: str | No
     if server is None:
         gone = [_key(topology, name) for name in ledger if name not in servers]
         database.delete_property(_LEDGER, gone)
+    notes = database.get_property(_NOTES, sorted(here)) if here else {}
     for entry in wanted:
-        _register_device(entry, servers[entry.server], database)
+        noted = [str(name) for name in notes[entry.device.lower()]]
+        _register_device(entry, servers[entry.server], noted, database)
 
 
 def _chosen(names: Iterable[str], server: str | None) -> list[str]:
@@ -150,27 +159,45 @@ def _strangers(
 
 
 def _owner(device: str, database: "tango.Database") -> str | None:
+    found = _found(device, database)
+    return found[0] if found is not None else None
+
+
+def _found(device: str, database: "tango.Database") -> tuple[str, str] | None:
+    """Look for a device in the database: its server and its class."""
     import tango  # noqa: PLC0415 - slow to load, and the command line must not wait for it
 
     try:
-        return str(database.get_device_info(device).ds_full_name)
+        info = database.get_device_info(device)
     except tango.DevFailed:
         return None
+    return str(info.ds_full_name), str(info.class_name)
 
 
 def _is_of(device: str, server: str, database: "tango.Database") -> bool:
     return (_owner(device, database) or "").lower() == server.lower()
 
 
-def _register_device(entry: DeviceEntry, server: str, database: "tango.Database") -> None:
+def _register_device(
+    entry: DeviceEntry, server: str, noted: list[str], database: "tango.Database"
+) -> None:
     import tango  # noqa: PLC0415 - as above
 
-    if not _is_of(entry.device, server, database):
+    found = _found(entry.device, database)
+    if found is None or _lower(found) != _lower((server, entry.class_name)):
         info = tango.DbDevInfo()
         info.name = entry.device
         info._class = entry.class_name  # noqa: SLF001 - pytango's name for it
         info.server = server
         database.add_device(info)
-    stale = [name for name in OUR_PROPERTIES if name not in entry.properties]
+    given = _lower(entry.properties)
+    stale = [name for name in {*OUR_PROPERTIES, *noted} if name.lower() not in given]
     database.delete_device_property(entry.device, stale)
+    if set(noted) != set(entry.properties):
+        # between the two: should this be interrupted, nothing of ours is ever left without a note
+        database.put_property(_NOTES, {entry.device.lower(): sorted(entry.properties)})
     database.put_device_property(entry.device, dict(entry.properties))
+
+
+def _lower(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
