@@ -18,7 +18,9 @@ from milonga.lrc import describe
 
 __all__ = ["ask", "dry_run"]
 
-_CALL_TIMEOUT = 3.0
+_CALL_TIMEOUT = 6.0
+"""Seconds that a device has to answer: more than the devices of a plan have with it."""
+
 _MAX_LEVELS = 8
 _ARGUMENT_SHOWN = 40
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -88,8 +89,11 @@ class Commanding(Protocol):
 class Foreseeing(Protocol):
     """Work that can tell what it would ask others for."""
 
+    def ask(self) -> None:
+        """Begin to find out what there is to be told; returns at once."""
+
     def foresee(self) -> dict[str, Any]:
-        """Return ``devices``, and ``steps`` in their order, as parts of a call."""
+        """Return ``devices``, and ``steps`` in their order, as parts of a call; may wait."""
 
 
 @dataclass(slots=True)
@@ -115,6 +119,7 @@ def dry_run(
     out_of_service: Callable[[str], bool],
     hindrance: Callable[[str, str], Mapping[str, str]],
     runs_before: Mapping[str, Any] | None = None,
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Any]:
     """Say what a command would do now.
 
@@ -134,6 +139,8 @@ def dry_run(
         or confirmed by an attribute.
     runs_before : mapping, optional
         What the command would be queued behind.
+    waiting : callable, optional
+        Returns the context in which others may be waited for.
     """
     name = wanted.command
     findings = _Findings()
@@ -147,13 +154,14 @@ def dry_run(
         if refusal is not None:
             findings.refusals.append({"kind": "state", "text": refusal[1]})
         root = findings.note(lambda: _root(device, name, wanted.text))
+    foreseen = _foreseen(root, waiting) if root is not None else {}
     expected = history.expected(name)
     left_out = (spec for spec in device.specs if root is not None and out_of_service(spec.name))
     return {
         "command": name,
         "accepted": not findings.refusals,
         "refusals": findings.refusals,
-        "calls": list(_calls(root, history, hindrance)) if root is not None else [],
+        "calls": list(_calls(root, history, hindrance, foreseen)) if root is not None else [],
         "left_out": [{"child": spec.name, "why": "out of service"} for spec in left_out],
         "expected": expected,
         "queued_behind": runs_before,
@@ -172,8 +180,28 @@ def _root(device: Commanding, name: str, argument: str | None) -> BaseTask | Non
     return job.work.task if isinstance(job.work, TreeJob) else None
 
 
+def _foreseen(
+    root: BaseTask, waiting: Callable[[], AbstractContextManager[object]]
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return what the leaves themselves foresee, by their paths."""
+    works: dict[tuple[str, ...], Foreseeing] = {}
+    for leaf in root.leaves():
+        work: object = leaf.action
+        if isinstance(work, Foreseeing):
+            works[leaf.path] = work
+    if not works:
+        return {}
+    for work in works.values():
+        work.ask()
+    with waiting():
+        return {path: work.foresee() for path, work in works.items()}
+
+
 def _calls(
-    root: BaseTask, history: DurationHistory, hindrance: Callable[[str, str], Mapping[str, str]]
+    root: BaseTask,
+    history: DurationHistory,
+    hindrance: Callable[[str, str], Mapping[str, str]],
+    foreseen: Mapping[tuple[str, ...], dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     """Yield what would be sent, in the order in which it would be if all went well."""
     for leaf in root.leaves():
@@ -187,11 +215,10 @@ def _calls(
         seconds = history.expected(root.name, leaf.path)
         if seconds is not None:
             call["expected"] = round(seconds, 3)
-        work: object = leaf.action
         if leaf.task_type is TaskType.DEVICE:
             call |= hindrance(leaf.target, leaf.command_name)
-        elif isinstance(work, Foreseeing):
-            call |= work.foresee()
+        elif leaf.path in foreseen:
+            call |= foreseen[leaf.path]
             for step in call["steps"]:
                 if step["type"] == TaskType.DEVICE.value and "problem" not in step:
                     step.update(hindrance(step["target"], step["command"]))

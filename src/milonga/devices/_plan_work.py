@@ -1,8 +1,10 @@
 """A plan as the work of a leaf, which can also tell beforehand what it would do."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ophyd_async.core import Device
 
@@ -12,14 +14,23 @@ from milonga.engine import ForeseenCall, foresee
 from milonga.errors import ArgumentError
 from milonga.tasks import ExecutionContext, Invocation
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 __all__ = ["PlanWork"]
 
 PATIENCE = 1.0
-"""Seconds that a device has to answer when a plan is only tried."""
+"""Seconds that a device has to answer when a plan is only tried, and again for its State."""
+
+LOOP_PATIENCE = 1.0
+"""Seconds that the event loop has to begin to ask the devices of a plan that is only tried."""
+
+ALL_PATIENCE = 2.5
+"""Seconds after which the answer to a trial comes, whatever the devices do."""
 
 
 class PlanWork:
-    """Starts a plan, or says what it would do. One of the two, once.
+    """Starts a plan, or says what it would do: `ask`, then `foresee`. One of the two, once.
 
     Parameters
     ----------
@@ -48,13 +59,25 @@ class PlanWork:
         self._devices = devices
         self._caller = caller
         self._loop = loop
+        self._asked_at = 0.0
+        self._has_begun = threading.Event()
+        self._gave_up = False
+        self._looking: Future[dict[str, str]] | None = None
 
     def __call__(self, context: ExecutionContext, on_update: Callable[..., None]) -> Invocation:
         """Start the plan."""
         return self._start(context, on_update)
 
+    def ask(self) -> None:
+        """Begin to ask the devices, so that those of several plans are waited for together."""
+        self._asked_at = time.monotonic()
+        self._looking = asyncio.run_coroutine_threadsafe(self._look(), self._loop)
+
     def foresee(self) -> dict[str, Any]:
-        """Say which devices it would use, what it would ask them and children for, and why not."""
+        """Say which devices it would use, what it would ask them and children for, and why not.
+
+        Waits for the devices that were asked, see `ALL_PATIENCE`.
+        """
         reasons = self._unreached()
         foreseen = foresee(self._plan)
         told: dict[str, Any] = {
@@ -68,13 +91,25 @@ class PlanWork:
             told["problem"] = f"devices of the plan cannot be reached: {names}"
         return told
 
+    async def _look(self) -> dict[str, str]:
+        self._has_begun.set()
+        # not cancelled instead: an ophyd-async device never connects after a cancelled connecting
+        return {} if self._gave_up else await unreached(self._devices, PATIENCE)
+
     def _unreached(self) -> dict[str, str]:
-        looking = asyncio.run_coroutine_threadsafe(unreached(self._devices, PATIENCE), self._loop)
+        if self._looking is None:
+            return {}
         try:
-            return looking.result(3 * PATIENCE)
+            if self._has_begun.wait(self._left(LOOP_PATIENCE)):
+                return self._looking.result(self._left(ALL_PATIENCE))
         except TimeoutError:
-            text = "the event loop, in which it would be asked, is busy"
-            return {device.name: text for device in self._devices}
+            pass
+        self._gave_up = True
+        text = "the event loop, in which it would be asked, is busy"
+        return {device.name: text for device in self._devices}
+
+    def _left(self, seconds: float) -> float:
+        return max(0.0, self._asked_at + seconds - time.monotonic())
 
     def _device(self, device: Device, reasons: dict[str, str]) -> dict[str, str]:
         told = {"name": device.name, "target": trl_of(device)}

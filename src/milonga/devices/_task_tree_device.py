@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tango
 from tango.server import attribute, command
 
 from milonga.devices._child_trees import ChildTrees
@@ -103,6 +104,7 @@ class TaskTreeDevice(RecordingDevice):
             lambda name: name in self._out.names,
             self._hindrance_of_call,
             self._runs_before(wanted.command),
+            lambda: tango.AutoTangoAllowThreads(self),  # a plan's devices may take their time
         )
 
     def _runs_before(self, name: str) -> Mapping[str, Any] | None:
