@@ -5,7 +5,7 @@ from milonga.cli._exit import ExitCode
 from milonga.cli._finding import device_and_command, is_command_id
 from milonga.cli._looking import full_trl
 from milonga.cli._recorded import recorded_command
-from milonga.cli._tree_following import Looking
+from milonga.cli._tree_following import Looking, code_of_command
 from milonga.cli._tree_following import follow as run_follow
 from milonga.cli._tree_view import is_over
 from milonga.cli._trees import Document, read_trees, shown, write
@@ -50,7 +50,7 @@ def tree(
         document = _over(trl, store)
         if document is not None:
             _show(document, as_json=as_json)
-            return ExitCode.OK
+            return code_of_command(document["commands"][0]) if follow else ExitCode.OK
     trl, command_id = device_and_command(trl, command_id, tango_host, store)
     address = full_trl(trl, tango_host)
     document = _of_command(read_trees(address), command_id, store)

@@ -20,7 +20,7 @@ from milonga.errors import ArgumentError, CommandRejected, Unreachable
 from milonga.lrc import describe
 from milonga.lrc import task_tree as trees
 
-__all__ = ["Looking", "follow"]
+__all__ = ["Looking", "code_of_command", "follow"]
 
 _LINES_BESIDE = 8  # what a command waits for, and notes
 
@@ -75,10 +75,7 @@ class Looking:
         """What to end with: of one command, what its outcome says."""
         if self._command_id is None:
             return ExitCode.OK
-        node = self.document["commands"][0]
-        status = TaskStatus.__members__.get(node.get("status", ""), TaskStatus.NOT_FOUND)
-        code = ResultCode.__members__.get(node.get("result_code") or "", ResultCode.UNKNOWN)
-        return exit_code_of_outcome(status, code)
+        return code_of_command(self.document["commands"][0])
 
     def look(self) -> str:
         """Look again, after a while; return what is to be told: a loss, or its end.
@@ -140,6 +137,13 @@ class Looking:
                 f"{device_name(self._trl)}: command: {command_id!r} is not known there any more;"
                 " how it ended is not known"
             )
+
+
+def code_of_command(node: Document) -> ExitCode:
+    """Say what to end with, of a command that is followed and over."""
+    status = TaskStatus.__members__.get(node.get("status", ""), TaskStatus.NOT_FOUND)
+    code = ResultCode.__members__.get(node.get("result_code") or "", ResultCode.UNKNOWN)
+    return exit_code_of_outcome(status, code)
 
 
 def follow(looking: Looking, *, as_json: bool) -> ExitCode:

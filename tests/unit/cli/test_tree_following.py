@@ -1,14 +1,18 @@
 """Following trees through outages, with no device there."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("tango")
 
+from milonga.cli import _tree
 from milonga.cli._exit import ExitCode
 from milonga.cli._tree_following import UNKNOWN_FOR, Looking
+from milonga.control_model import ResultCode
 from milonga.errors import ArgumentError, CommandRejected, Unreachable
+from milonga.records import NewTask, Recorder, RecordStore, Situation
 
 GONE = "tango://127.0.0.1:1/lab/parent/1#dbase=no"
 RUNNING = {"name": "Go", "command_id": "17_22_Go", "status": "IN_PROGRESS"}
@@ -83,3 +87,22 @@ def test_a_command_that_was_followed_gives_its_exit_code(
 
     assert looking.is_done
     assert looking.code is code
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("by_id_alone", [False, True])
+def test_following_a_command_that_is_over_ends_with_its_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, follow: bool, by_id_alone: bool
+) -> None:
+    """As if it had been followed to its end; but to look at a failure is no failure."""
+    where, uid = tmp_path / "records.db", "17_22_Go"
+    with RecordStore(where) as store, Recorder(store, "srv/1") as recorder:
+        recorder.open(NewTask(uid=uid, task_name="Go", device="lab/a/1", command="Go"))
+        recorder.finish(uid, Situation.FAILED, "no power", result_code=ResultCode.FAILED)
+    empty = {"device": "lab/a/1", "number": 1, "commands": []}
+    monkeypatch.setattr(_tree, "read_trees", lambda _trl: empty)
+    arguments = (uid, None) if by_id_alone else ("lab/a/1", uid)
+
+    code = _tree.tree(*arguments, follow=follow, as_json=True, tango_host="h:1", store=str(where))
+
+    assert code is (ExitCode.FAILED if follow else ExitCode.OK)
