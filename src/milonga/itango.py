@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import tango
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from rich.console import Console
 
 from milonga.cli._abort import abort
 from milonga.cli._asking import explain, list_commands
 from milonga.cli._call import call, read_argument
+from milonga.cli._console import output
 from milonga.cli._dry_run import dry_run
 from milonga.cli._exit import error_text
 from milonga.cli._finding import find_command, is_command_id
@@ -138,24 +138,24 @@ class MilongaMagics(Magics):
             else:
                 device, found = self._view(words, "explain")
                 command_id = found or _latest(device)
-            console = Console(highlight=False)
+            console = output()
             for text in explain(device, command_id):
-                console.print(text, markup=False, soft_wrap=True)
+                console.print(text, soft_wrap=True)
 
     @line_magic
     def tasks(self, line: str) -> None:
         """List the last commands: %tasks [DEVICE]."""
         with _told():
             device, _ = self._view(_words(line, "tasks"), "tasks")
-            console = Console(highlight=False)
+            console = output()
             found = list_commands(device)
             for each in found:
                 message = str(each["message"] or "").partition("\n")[0][:_MESSAGE_LENGTH]
                 text = f"{clock_time(each['started'])}  {each['command']}  {each['outcome']}"
-                console.print(f"{text}  {message}".rstrip(), markup=False, soft_wrap=True)
-                console.print(f"          {each['id']}", style="dim", markup=False, soft_wrap=True)
+                console.print(f"{text}  {message}".rstrip(), soft_wrap=True)
+                console.print(f"          {each['id']}", style="dim", soft_wrap=True)
             if not found:
-                console.print(f"{device_name(device)} has no commands", markup=False)
+                console.print(f"{device_name(device)} has no commands")
 
     @line_magic
     def plans(self, line: str) -> None:

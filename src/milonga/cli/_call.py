@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from milonga.cli._console import output
+from milonga.cli._console import messages, output
 from milonga.cli._dry_run import dry_run
 from milonga.cli._exit import ExitCode, error_text, exit_code_of_error, exit_code_of_outcome
 from milonga.cli._looking import LOOK_EVERY, TreeReader, full_trl
@@ -181,7 +181,6 @@ def _tell(outcome: Outcome, names: list[str], console: Console | None) -> ExitCo
         console.print(
             f"{outcome.device} {outcome.command}: {outcome.status.name} "
             f"{outcome.result_code.name} in {outcome.seconds:.2f} s: {outcome.message}",
-            markup=False,
             soft_wrap=True,
         )
     return code
@@ -202,7 +201,7 @@ def _tell_unfinished(
             }
         )
     else:
-        Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+        messages().print(text, soft_wrap=True)
 
 
 def _print_json(value: dict[str, Any]) -> None:

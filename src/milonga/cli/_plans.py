@@ -139,8 +139,8 @@ def _signature(description: dict[str, Any]) -> list[str]:
 
 
 def _show(console: Console, description: dict[str, Any]) -> None:
-    console.print(description["name"], style="bold", markup=False)
-    console.print(description["docs"] or "(not documented)", markup=False)
+    console.print(description["name"], style="bold")
+    console.print(description["docs"] or "(not documented)")
     schema = description["schema"]
     table = Table(box=None, pad_edge=False)
     for heading in ("argument", "type", "default"):
@@ -153,7 +153,7 @@ def _show(console: Console, description: dict[str, Any]) -> None:
     for action in description["actions"]:
         states = " / ".join(action["toggle_states"]) if action["togglable"] else "momentary"
         text = f"action {action['name']} ({states}): {action['description']}"
-        console.print(text, markup=False)
+        console.print(text)
 
 
 def _kind(schema: dict[str, Any]) -> str:

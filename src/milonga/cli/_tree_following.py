@@ -188,7 +188,7 @@ def _in_pipe(looking: Looking, console: Console) -> ExitCode:
         before = looking.document
         told = looking.look()
         if told:
-            console.print(told, markup=False, soft_wrap=True)
+            console.print(told, soft_wrap=True)
         if looking.document["commands"] != before["commands"]:
             console.print()
             console.print(shown(looking.document, console))

@@ -7,6 +7,7 @@ import tango  # noqa: F401 - takes long to load, which must not happen while ser
 from rich.console import Console
 from rich.table import Table
 
+from milonga.cli._console import messages, output
 from milonga.cli._exit import ExitCode
 from milonga.deploy import System, Topology, ending_signals_interrupt
 
@@ -43,11 +44,10 @@ def up(
         Seconds until all devices must answer.
     """
     topology = Topology.load(path)
-    out = Console(highlight=False)
-    notes = Console(stderr=True, highlight=False)
+    notes = messages()
 
     def tell(text: str) -> None:
-        notes.print(text, markup=False, soft_wrap=True)
+        notes.print(text, soft_wrap=True)
 
     system = System(
         topology,
@@ -63,7 +63,7 @@ def up(
         try:
             system.start()
             notes.print(_table(system))
-            out.print(f"export TANGO_HOST={system.tango_host}", markup=False, soft_wrap=True)
+            output().print(f"export TANGO_HOST={system.tango_host}", soft_wrap=True)
             tell(f"logs in {system.log_folder}; stop with Ctrl-C")
             return _stay(system, notes)
         finally:
@@ -77,7 +77,7 @@ def _stay(system: System, notes: Console) -> ExitCode:
             for process in system.ended():
                 if process.name not in told:
                     told.add(process.name)
-                    notes.print(process.ended(), style="red", markup=False, soft_wrap=True)
+                    notes.print(process.ended(), style="red", soft_wrap=True)
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         notes.print("stopping")

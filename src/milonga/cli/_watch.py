@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-
+from milonga.cli._console import messages
 from milonga.cli._exit import ExitCode
 from milonga.cli._looking import HOLD_OFF, LOOK_EVERY, CommandTables, full_trl, read_tables
 from milonga.cli._times import clock_time
@@ -38,11 +37,11 @@ def watch(trl: str, *, as_json: bool, tango_host: str | None) -> ExitCode:
         ``host:port`` of the database; None for TANGO_HOST.
     """
     address = full_trl(trl, tango_host)
-    notes = Console(stderr=True, highlight=False)
+    notes = messages()
     watcher = Watcher()
     tables = read_tables(address)
     if not as_json:
-        notes.print(f"watching {address}; stop with Ctrl-C", markup=False, soft_wrap=True)
+        notes.print(f"watching {address}; stop with Ctrl-C", soft_wrap=True)
     lost = False
     while True:
         for event in watcher.news(tables):
@@ -52,11 +51,11 @@ def watch(trl: str, *, as_json: bool, tango_host: str | None) -> ExitCode:
         try:
             tables = read_tables(address)
             if lost:
-                notes.print(f"{device_name(trl)} answers again", markup=False)
+                notes.print(f"{device_name(trl)} answers again")
             lost = False
         except Unreachable as error:
             if not lost:
-                notes.print(str(error), markup=False, soft_wrap=True)
+                notes.print(str(error), soft_wrap=True)
             lost = True
 
 
