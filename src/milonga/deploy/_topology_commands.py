@@ -137,7 +137,10 @@ def _children(node: Node, nodes: list[Node]) -> list[ChildSpec]:
     if node.children is not None:
         names = [name for _, name in node.children if name in by_name]
     else:
-        names = [other.name for other in nodes if other.kind == "subarray" and other.name]
+        # as for the device itself: a subarray that another one commands is not the controller's
+        subarrays = [other for other in nodes if other.kind == "subarray"]
+        adopted = {child for other in subarrays for _, child in other.children or ()}
+        names = [other.name for other in subarrays if other.name and other.name not in adopted]
     return [
         ChildSpec(
             name=name,

@@ -289,6 +289,25 @@ def test_command_maps_are_checked_against_the_children_that_are_there() -> None:
     assert found_pss.startswith("top.yaml:14: command_map.subarray.Scan.tasks.pss: ")
 
 
+def test_a_controller_does_not_command_the_subarrays_of_subarrays() -> None:
+    """Its command map would be refused by the device itself."""
+    text = (
+        "name: n\n"
+        "controller: {device: lab/c/0, server: p}\n"
+        "subarrays:\n"
+        "  - {name: upper, device: lab/s/1, id: 1, server: p, children: [lower]}\n"
+        "  - {name: lower, device: lab/s/2, id: 2, server: p, children: [x]}\n"
+        "leaves: [{name: x, device: lab/x/1, server: l}]\n"
+        "command_map: {controller: {Off: {tasks: {one: {target: TARGET}}}}}\n"
+    )
+
+    (problem,) = problems_of(text.replace("TARGET", "lower"))
+
+    assert problem.startswith("top.yaml:7: command_map.controller.Off.tasks.one")
+    assert "'lower'" in problem
+    Topology.from_text(text.replace("TARGET", "upper"))
+
+
 STOW = GOOD.replace("server: leaves}", "server: leaves, until: {Stow: {reached: [OFF]}}}")
 SAFETY = "command_map: {subarray: {%s: {safety: true, tasks: {all: {target: '*'}}}}}\n"
 
