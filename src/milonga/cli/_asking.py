@@ -1,6 +1,7 @@
 """What a device says of its commands when it is asked: its records, or else what it remembers."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,8 +38,7 @@ def list_commands(trl: str, limit: int = 20) -> list[CommandLine]:
     Unreachable
         If the device does not answer.
     """
-    wanted = json.dumps({"device": device_name(trl), "limit": limit})
-    text = _asked(trl, "QueryTasks", wanted)
+    text = _asked(trl, "QueryTasks", lambda name: json.dumps({"device": name, "limit": limit}))
     if text is not None:
         return [
             {
@@ -66,7 +66,7 @@ def explain(trl: str, command_id: str) -> list[str]:
     Unreachable
         If it does not answer.
     """
-    text = _asked(trl, "ExplainTask", command_id)
+    text = _asked(trl, "ExplainTask", lambda _name: command_id)
     if text is not None:
         return str(json.loads(text)["text"]).splitlines()
     snapshot = TreeReader().read(trl, command_id)
@@ -116,10 +116,11 @@ def _status(value: object) -> str:
     return str(value or "QUEUED")
 
 
-def _asked(trl: str, command: str, argument: str) -> str | None:
-    """Ask a device's records; None if it keeps none."""
+def _asked(trl: str, command: str, argument: Callable[[str], str]) -> str | None:
+    """Ask a device's records; None if it keeps none. The argument is made from its own name."""
     try:
-        return str(tango.DeviceProxy(trl).command_inout(command, argument))
+        proxy = tango.DeviceProxy(trl)
+        return str(proxy.command_inout(command, argument(proxy.dev_name())))  # not an alias
     except tango.DevFailed as error:
         if error.args[0].reason in NOT_OFFERED:
             return None

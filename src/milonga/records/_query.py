@@ -36,8 +36,8 @@ class TaskFilter(BaseModel):
     Parameters
     ----------
     device, command, issuer, run_uid : str, optional
-        Whom the task commands, with what, who asked (``user@host``, or only the user), and the uid
-        of a run that it made.
+        Whom the task commands (in any case, as for Tango), with what, who asked (``user@host``, or
+        only the user), and the uid of a run that it made.
     status : str, optional
         A status, or the cause of one, such as ABORTED; or BAD, whatever has ended and is no
         SUCCESS.
@@ -106,7 +106,7 @@ def find_page(session: Session, wanted: TaskFilter) -> Page:
     ArgumentError
         If the cursor is none of ours.
     """
-    query = _matching(select(_Task), wanted)
+    query = _matching(session, select(_Task), wanted)
     if wanted.cursor is not None:
         moment, number = _read_cursor(wanted.cursor)
         query = query.where(
@@ -125,25 +125,22 @@ def find_page(session: Session, wanted: TaskFilter) -> Page:
 
 def count_tasks(session: Session, wanted: TaskFilter) -> int:
     """Return how many records match; it looks at each of them."""
-    query = _matching(select(func.count()).select_from(_Task), wanted)
+    query = _matching(session, select(func.count()).select_from(_Task), wanted)
     return session.scalar(query) or 0
 
 
 def walk(session: Session, wanted: TaskFilter) -> Iterator[ProcessingTask]:
     """Yield all records that match, oldest first, some hundred in memory at a time."""
-    query = _matching(select(_Task), wanted).order_by(_Task.started_at, _Task.id)
+    query = _matching(session, select(_Task), wanted).order_by(_Task.started_at, _Task.id)
     yield from session.scalars(query.execution_options(yield_per=500))
 
 
-def _matching(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
-    conditions: list[ColumnElement[bool]] = [
-        column == value
-        for column, value in (
-            (_Task.device, wanted.device),
-            (_Task.command, wanted.command),
-        )
-        if value is not None
-    ]
+def _matching(session: Session, query: Select[Any], wanted: TaskFilter) -> Select[Any]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.device is not None:
+        conditions.append(_is_at(session, wanted.device))
+    if wanted.command is not None:
+        conditions.append(_Task.command == wanted.command)
     if wanted.issuer is not None:
         conditions.append(_is_issued_by(wanted.issuer))
     if wanted.status is not None:
@@ -161,6 +158,20 @@ def _matching(query: Select[Any], wanted: TaskFilter) -> Select[Any]:
     elif wanted.roots_only and wanted.run_uid is None:
         conditions.append(_Task.parent_id.is_(None))
     return query.where(*conditions)
+
+
+def _is_at(session: Session, device: str) -> ColumnElement[bool]:
+    """Match a device however its name is written, with its index still of use.
+
+    The names that there are come from that index as well, a step for each: a comparison of all
+    records in small letters would look at each record.
+    """
+    first = select(func.min(_Task.device).label("device")).cte("names", recursive=True)
+    after = select(func.min(_Task.device)).where(_Task.device > first.c.device).scalar_subquery()
+    names = first.union_all(select(after).where(first.c.device.is_not(None)))
+    same = select(names.c.device).where(func.lower(names.c.device) == func.lower(device))
+    found = session.scalars(same).all()
+    return _Task.device == found[0] if len(found) == 1 else _Task.device.in_(found)
 
 
 def _is_issued_by(issuer: str) -> ColumnElement[bool]:

@@ -120,6 +120,20 @@ def fill(store: RecordStore, count: int, clock: Any) -> None:
         transaction.connection.execute(text(statement), values)
 
 
+def test_a_device_is_found_however_its_name_is_written(timed: RecordStore, tell: Tell) -> None:
+    """Tango does not tell capital from small letters, and gives names as they were written."""
+    tell("c1", device="Lab/a/1", command="On")
+    tell("c2", device="lab/A/1", command="On")
+    tell("c3", device="lab/a/10", command="On")
+    tell("c4", command="On")
+
+    assert uids(timed, device="lab/a/1") == uids(timed, device="LAB/A/1") == ["c2", "c1"]
+    assert uids(timed, device="LAB/a/10") == ["c3"]
+    assert uids(timed, device="lab/a/%") == uids(timed, device="lab/a/2") == []
+    with timed.reading() as session:
+        assert count_tasks(session, TaskFilter(device="lab/a/1")) == 2
+
+
 def test_a_page_of_a_hundred_thousand_records_is_there_at_once(
     timed: RecordStore, clock: Any
 ) -> None:
@@ -129,6 +143,7 @@ def test_a_page_of_a_hundred_thousand_records_is_there_at_once(
     wishes: list[dict[str, Any]] = [
         {},
         {"device": "a/b/7"},
+        {"device": "A/b/7"},
         {"status": "LOST"},
         {"command": "Scan", "issuer": "user3"},
         {"status": "PENDING"},
