@@ -126,8 +126,7 @@ class MilongaDevice(LoggingDevice):
     def refusal_before_queue(self, name: str) -> Reply | None:
         """Refuse a power command that has nothing to do, and all if the device did not start."""
         if self._failed_init:
-            text = f"{name}: init_device failed; see Status, put right what it names, call Init"
-            return ResultCode.REJECTED, text
+            return self.not_set_up(name)
         state = self.get_state().name
         if name not in POWER_COMMANDS:
             return None
@@ -137,6 +136,12 @@ class MilongaDevice(LoggingDevice):
         if name.upper() == state:
             return ResultCode.REJECTED, f"Device is already in {state} state."
         return None
+
+    @staticmethod
+    def not_set_up(name: str) -> Reply:
+        """Return the refusal of a call to a device of which a property is wrong."""
+        text = f"{name}: init_device failed; see Status, put right what it names, call Init"
+        return ResultCode.REJECTED, text
 
     def power_started(self, name: str) -> None:
         """Tell where the device is to go; to be called when a power command starts."""

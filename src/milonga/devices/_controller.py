@@ -26,6 +26,7 @@ class MilongaController(PlanningParent):
 
     def set_up(self) -> None:
         """Read the capabilities."""
+        self._capabilities: dict[str, int] = {}
         super().set_up()
         self._capabilities = dict(_capability(text) for text in self.MaxCapabilities if text)
 

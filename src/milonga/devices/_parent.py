@@ -85,11 +85,12 @@ class MilongaParent(AskingDevice):
 
     def set_up(self) -> None:
         """Read the properties."""
-        super().set_up()
-        self.announce("healthInfo", "childrenOutOfService", "lastOutcomes")
+        # first what is asked for also where a property is wrong
         self._last_outcomes = LastOutcomes()
         self._trees = CommandTrees(self._table.status_of)
         self._health_info = "{}"
+        super().set_up()
+        self.announce("healthInfo", "childrenOutOfService", "lastOutcomes")
         self.specs = read_children(self.Children)
         self._policy = read_policy(self.Policy)
         known = (*self.mapped_commands, "Abort")
@@ -269,7 +270,7 @@ class MilongaParent(AskingDevice):
 
     def make_abort_job(self) -> Job:
         """Return an abort that reaches all children."""
-        if not self.specs:
+        if self._failed_init or not self.specs:
             return super().make_abort_job()
         if self._maps_abort:
             mapped = self.make_tree_job("Abort", None)
@@ -321,8 +322,10 @@ class MilongaParent(AskingDevice):
         ``unconfirmed`` the commands that were given up and may still run: device, command, its id
         there, and as ``task`` the id of the command here that it was part of.
         """
+        if self._failed_init:
+            return json.dumps(statistics_of(self.commands, (), {}, ()) | {"unconfirmed": []})
         running = self._trees.running()
-        figures = statistics_of(self.commands, self.specs, self.children, running)
+        figures = statistics_of(self.commands, self.specs, self.children.statistics(), running)
         return json.dumps(figures | {"unconfirmed": self.unconfirmed.as_data()})
 
     @attribute(dtype=str)
@@ -333,12 +336,12 @@ class MilongaParent(AskingDevice):
         those of each leaf of its tree, with path, target and cause; ``omitted`` counts those that
         are left out to save room, successes first.
         """
-        return self._last_outcomes.text() if hasattr(self, "_last_outcomes") else "{}"
+        return self._last_outcomes.text()
 
     @attribute(dtype=(str,), max_dim_x=MAX_CHILDREN)
     def childrenOutOfService(self) -> tuple[str, ...]:
         """Names of the children that get no commands."""
-        return self._out.names
+        return () if self._failed_init else self._out.names
 
     @command(dtype_in=str, dtype_out=LRC_REPLY)
     def TakeOutOfService(self, child: str) -> LrcReply:
@@ -360,6 +363,8 @@ class MilongaParent(AskingDevice):
         return json.dumps(never_run(tree, status) if is_final(status) else tree)
 
     def _serve(self, child: str, *, out: bool) -> Reply:
+        if self._failed_init:
+            return self.not_set_up("TakeOutOfService" if out else "ReturnToService")
         try:
             self._out.put(child, out=out)
         except MilongaError as error:

@@ -42,6 +42,8 @@ class AskingDevice(TaskTreeDevice):
         ``task`` is the command's id; any of ``step``, its name; ``answer``, the input that it
         asks for; ``ok``, false to refuse it; ``text``, the reason.
         """
+        if self._failed_init:
+            return reply(self.not_set_up("ClearStep"))
         by = self.issuer()
         try:
             with tango.AutoTangoAllowThreads(self):
