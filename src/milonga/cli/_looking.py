@@ -39,6 +39,7 @@ HOLD_OFF = 1.1
 cppTango refuses to reconnect within a second of a failure, whatever the other side does by then.
 """
 
+_TABLES = ("lrcQueue", "lrcExecuting", "lrcFinished")
 _CALL_TIMEOUT = 1.0
 _SKIP_SECONDS = 5.0
 _MAX_LEVELS = 8
@@ -97,14 +98,50 @@ def read_tables(trl: str) -> CommandTables:
     ------
     Unreachable
         If the device does not answer.
+    ArgumentError
+        If it has no such tables.
+    ProtocolError
+        If what it has is none.
     """
-    names = ["lrcQueue", "lrcExecuting", "lrcFinished"]
+    device = device_name(trl)
     try:
-        proxy = tango.DeviceProxy(trl)
-        values = [attribute.value for attribute in proxy.read_attributes(names)]
+        found = _attributes(trl)
     except tango.DevFailed as error:
-        raise Unreachable(f"{device_name(trl)}: {describe(error)}") from error
-    return CommandTables(*(tuple(json.loads(text) for text in value or ()) for value in values))
+        if error.args[0].reason == "API_AttrNotFound":
+            raise ArgumentError(
+                f"{device}: found no attributes {', '.join(_TABLES)}; expected a device with"
+                " long-running commands"
+            ) from error
+        raise Unreachable(f"{device}: {describe(error)}") from error
+    return CommandTables(*(_entries(device, attribute) for attribute in found))
+
+
+def _attributes(trl: str) -> list[tango.DeviceAttribute]:
+    """Read the tables as they are; raise also for one alone, which `read_attributes` does not."""
+    found: list[tango.DeviceAttribute] = tango.DeviceProxy(trl).read_attributes(list(_TABLES))
+    for attribute in found:
+        if attribute.has_failed:
+            raise tango.DevFailed(*attribute.get_err_stack())
+    return found
+
+
+def _entries(device: str, attribute: tango.DeviceAttribute) -> tuple[dict[str, Any], ...]:
+    """Read the entries of a table.
+
+    Raises
+    ------
+    ProtocolError
+        If they are no JSON objects.
+    """
+    try:
+        entries = tuple(json.loads(text) for text in attribute.value or ())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProtocolError(
+            f"{device}: {attribute.name}: {error}; expected texts of JSON"
+        ) from error
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise ProtocolError(f"{device}: {attribute.name}: expected JSON objects")
+    return entries
 
 
 def command_status(proxy: tango.DeviceProxy, command_id: str) -> TaskStatus:
@@ -126,9 +163,10 @@ def finished_result(proxy: tango.DeviceProxy, command_id: str) -> dict[str, str]
     ------
     tango.DevFailed
         If it does not answer.
+    ProtocolError
+        If its table is none.
     """
-    for text in proxy.read_attribute("lrcFinished").value or ():
-        record = json.loads(text)
+    for record in _entries(proxy.dev_name(), proxy.read_attribute("lrcFinished")):
         if record.get("uid") == command_id:
             return result_fields(record.get("result"))
     return {}

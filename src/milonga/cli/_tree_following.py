@@ -16,7 +16,7 @@ from milonga.cli._recorded import recorded_command, recorded_end
 from milonga.cli._tree_view import device_name, is_over, pruned
 from milonga.cli._trees import Document, read_trees, shown, write
 from milonga.control_model import ResultCode, TaskStatus, is_final
-from milonga.errors import ArgumentError, CommandRejected, Unreachable
+from milonga.errors import ArgumentError, CommandRejected, ProtocolError, Unreachable
 from milonga.lrc import describe
 from milonga.lrc import task_tree as trees
 
@@ -90,7 +90,11 @@ class Looking:
         try:
             self.document = self._of_command(read_trees(self._trl))
             self.trouble = ""
-        except (Unreachable, ArgumentError) as error:  # or what it tells is no tree, for now
+        except (
+            Unreachable,
+            ArgumentError,
+            ProtocolError,
+        ) as error:  # or what it tells is no tree, for now
             self.trouble = str(error)
         if bool(before) is bool(self.trouble):
             return ""

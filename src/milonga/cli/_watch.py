@@ -12,7 +12,7 @@ from milonga.cli._exit import ExitCode
 from milonga.cli._looking import HOLD_OFF, LOOK_EVERY, CommandTables, full_trl, read_tables
 from milonga.cli._times import clock_time
 from milonga.cli._tree_view import device_name
-from milonga.errors import Unreachable
+from milonga.errors import ArgumentError, ProtocolError, Unreachable
 
 __all__ = ["Watcher", "line_of", "watch"]
 
@@ -53,7 +53,7 @@ def watch(trl: str, *, as_json: bool, tango_host: str | None) -> ExitCode:
             if lost:
                 notes.print(f"{device_name(trl)} answers again")
             lost = False
-        except Unreachable as error:
+        except (Unreachable, ArgumentError, ProtocolError) as error:  # for now: it may be starting
             if not lost:
                 notes.print(str(error), soft_wrap=True)
             lost = True
