@@ -155,7 +155,7 @@ def read_argument(argument: str | None) -> str | None:
         raise ArgumentError(f"{source} cannot be read: {reason}") from error
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter if it is nested too deep
         raise ArgumentError(f"{source}: {error}; expected JSON, @file or -") from error
     return text
 

@@ -12,6 +12,7 @@ from milonga.errors import (
     DeploymentError,
     MilongaError,
     PlanNotFound,
+    ProtocolError,
     RecordNotFound,
     RecordsError,
     TopologyError,
@@ -60,6 +61,7 @@ _OF_ERROR: tuple[tuple[type[MilongaError], ExitCode], ...] = (
     (RecordNotFound, ExitCode.REJECTED),
     (RecordsError, ExitCode.FAILED),
     (CommandRejected, ExitCode.REJECTED),
+    (ProtocolError, ExitCode.FAILED),
     (Unreachable, ExitCode.UNREACHABLE),
 )
 

@@ -91,11 +91,11 @@ def moment(option: str, text: str | None, now: datetime) -> str | None:
     if text is None:
         return None
     age = _AGE.fullmatch(text)
-    if age is not None:
-        return (now - timedelta(seconds=float(age[1]) * _SECONDS[age[2]])).isoformat()
     try:
+        if age is not None:
+            return (now - timedelta(seconds=float(age[1]) * _SECONDS[age[2]])).isoformat()
         return read_time(text).isoformat()
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter if it is before the year 1
         raise ArgumentError(
             f"{option}: found {text!r}, expected a time such as 2030-01-31T12:00, or an age such"
             " as 90s, 30m, 2h, 3d"

@@ -70,6 +70,8 @@ def test_the_version_is_told() -> None:
         ("call", "a/b", "On"),
         ("call", "a/b/c", "On", "{not json"),
         ("call", "a/b/c", "On", "@/no/such/file.json"),
+        ("call", "a/b/c", "On", "[" * 100_000),
+        ("tasks", "--since", "9999999d"),
         ("validate", "/no/such/file.yaml"),
         ("up", "/no/such/file.yaml"),
     ],

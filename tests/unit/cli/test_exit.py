@@ -51,7 +51,7 @@ def test_only_ok_is_zero() -> None:
         (errors.DeploymentError("x"), 1),
         (errors.CommandRejected("x"), 4),
         (errors.Unreachable("x"), 6),
-        (errors.ProtocolError("x"), 7),
+        (errors.ProtocolError("x"), 1),
         (ValueError("x"), 7),
         (KeyboardInterrupt(), 130),
     ],

@@ -264,6 +264,13 @@ def test_times_are_moments_or_ages() -> None:
         moment("--until", "5y", now)
 
 
+@pytest.mark.parametrize("text", ["9999999d", "0001-01-01", "99999999999999999999999999999999d"])
+def test_a_time_before_all_times_is_wrong_input(text: str) -> None:
+    """And no error of ours."""
+    with pytest.raises(ArgumentError, match=f"--since: found '{text}', expected a time such as"):
+        moment("--since", text, datetime(2030, 1, 2, tzinfo=UTC))
+
+
 def test_the_tree_of_a_command_that_is_over_comes_from_the_records(tmp_path: Path) -> None:
     """A-17: no device and no database is needed; one that goes on is looked for at its device."""
     rack = "the rack of pulsars, " * 5 + "row 7"
