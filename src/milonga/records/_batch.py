@@ -207,7 +207,8 @@ class Batch:
         inserted = {row.uid: self._columns(row) for row in rows}
         for number, uid in self._connection.execute(_INSERT, list(inserted.values())):
             columns = inserted[uid]
-            known = KnownTask(number, uid, columns["root_id"], columns["started_at"], None)
+            root_id, started_at = columns["root_id"], columns["started_at"]
+            known = KnownTask(number, uid, root_id, started_at, None, may_wait=False)
             self._learn(known)
             self._announce_node(known)
 
@@ -285,7 +286,8 @@ class Batch:
             known = self._taker(row)
             if known is None:
                 continue
-            if row.kind is RowKind.STEP:
+            known.may_wait = row.kind is RowKind.STEP
+            if known.may_wait:
                 insert_step(self._connection, known.id, row.values)
             else:
                 clear_steps(self._connection, [known.id])
@@ -295,7 +297,7 @@ class Batch:
     def _end_steps(self, rows: Iterable[Row]) -> None:
         """Clear the steps of tasks that are over: nobody is waited for there (QE-03, QE-04)."""
         tasks = (self._known.get(row.uid) for row in rows)
-        over = {known.id: known for known in tasks if known and known.status is not None}
+        over = {one.id: one for one in tasks if one and one.may_wait and one.status is not None}
         if not over:
             return
         for number in clear_steps(self._connection, over):

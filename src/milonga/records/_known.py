@@ -28,11 +28,15 @@ class KnownTask:
     root_id: int | None
     started_at: datetime
     status: RecordStatus | None
+    may_wait: bool = True
+    """Whether it may wait at a step."""
     changes: dict[str, Any] = field(default_factory=dict)
 
     def unchanged(self) -> "KnownTask":
         """Return the same with no changes."""
-        return KnownTask(self.id, self.uid, self.root_id, self.started_at, self.status)
+        return KnownTask(
+            self.id, self.uid, self.root_id, self.started_at, self.status, self.may_wait
+        )
 
 
 class KnownTasks:
