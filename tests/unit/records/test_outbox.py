@@ -208,3 +208,25 @@ def test_the_outbox_is_bounded_for_each_hook(
     assert waiting == [(HOOK, "status"), (other, "status")] * 3
     assert store.outbox_bound.dropped == 6
     assert f"webhook {HOOK}: " in caplog.text
+
+
+def test_a_hook_that_fails_is_asked_to_take_what_was_tried_least(
+    open_store: Callable[..., RecordStore], clock: Any
+) -> None:
+    """QW-02: a message that it never takes is not the only one that it is offered."""
+    store = open_store(clock)
+    commands, outbox = RecordCommands(store), WebhookOutbox(store)
+    for _ in range(2):
+        number = start_task(store, "Configure")
+        commands.post_task(number, ask("subscribe", "status"))
+        save_task_result(store, None, number)
+    first, second = outbox.take(2, only={HOOK})
+    for message in (first, second):
+        outbox.failed(message.id, "refused", clock.now)
+    outbox.failed(first.id, "refused", clock.now)
+
+    assert [message.id for message in outbox.take(1, only={HOOK})] == [second.id]
+    assert outbox.take(1, only={"http://127.0.0.1:2/hook"}) == []
+    assert (outbox.take(1, without={HOOK}), outbox.next_due(without={HOOK})) == ([], None)
+    assert outbox.expire(HOOK, clock.now) == 2
+    assert outbox.waiting() == 0
