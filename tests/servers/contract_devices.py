@@ -1,15 +1,14 @@
 """The devices that the contract tests look at, and how they are brought into their states."""
 
 import json
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import tango
 from tests.servers import contract_tables as tables
-from tests.servers.plain_client import PlainClient, look_until, plain
+from tests.servers import standing_still as stopping
+from tests.servers.plain_client import PlainClient, plain
 
 from milonga.deploy import System, Topology
 
@@ -117,18 +116,10 @@ def obs_values(path: str) -> list[int]:
 
 @contextmanager
 def standing_still(devices: Contract, name: str) -> Iterator[None]:
-    """Keep a server from answering; the signal alone takes effect some time later."""
+    """Keep a server from answering."""
     server = next(process for process in devices.system.processes if process.name == name)
-    threads = Path(f"/proc/{server.pid}/task")
-    server.signal(signal.SIGSTOP)
-    try:
-        look_until(
-            lambda: all("State:\tT" in file.read_text() for file in threads.glob("*/status")),
-            f"{name} does not stop",
-        )
+    with stopping.standing_still(server):
         yield
-    finally:
-        server.signal(signal.SIGCONT)
 
 
 def _values(proxy: tango.DeviceProxy, table: dict[str, tables.Attribute]) -> dict[str, object]:

@@ -1,9 +1,11 @@
 """An Abort reaches every child, says what each of them answered, and comes back in time."""
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,12 +16,20 @@ from milonga.errors import CommandRejected
 from milonga.lrc import LrcDevice, child_device
 from milonga.testing import FaultySystem, assert_outcome, faulty_topology
 
+from .standing_still import standing_still
+
 LEAVES = 16
 REFUSES, HANGS, DEAD = "leaf-03", "leaf-07", "leaf-11"
 LONG = {"any": {"duration": 30.0}}
 
 BOUND = 5.0
 """Seconds in which an Abort has its final result."""
+
+PATIENT = 30.0
+"""Seconds after which a test gives up, where something else shows that it was in time."""
+
+STALL = 0.3
+"""Seconds for which a process must not stand still while a bound of the product is measured."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +91,29 @@ def answers_in(tree: dict[str, Any]) -> dict[str, str]:
     return below or ({tree["target"]: tree["abort"]} if "abort" in tree else {})
 
 
+@contextmanager
+def stalls() -> Iterator[list[float]]:
+    """Collect the seconds for which this process stood still; there, a bound shows nothing."""
+    found: list[float] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        before = time.monotonic()
+        while not over.wait(0.01):
+            now = time.monotonic()
+            if now - before > STALL:
+                found.append(now - before)
+            before = now
+
+    watcher = threading.Thread(target=watch, name="test-stalls")
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+
+
 def everyone_has(system: FaultySystem, command: str, but: tuple[str, ...] = ()) -> bool:
     """Tell whether each leaf was called, but for those that cannot be asked."""
     names = {f"leaf-{number:02d}" for number in range(1, LEAVES + 1)} - set(but)
@@ -90,10 +123,23 @@ def everyone_has(system: FaultySystem, command: str, but: tuple[str, ...] = ()) 
 def test_an_abort_of_the_root_reaches_all_that_can_be_reached(
     system: FaultySystem, wait_until: Callable[..., None]
 ) -> None:
-    """Rank 3: 13 ACK, 1 REFUSED, 1 NO_ANSWER, 1 UNREACHABLE, in under five seconds."""
+    """Rank 3: 13 ACK, 1 REFUSED, 1 NO_ANSWER, 1 UNREACHABLE, in under five seconds.
+
+    It is tried again only if it took longer while the machine stood still.
+    """
+    for _ in range(5):
+        with stalls() as found:
+            seconds = abort_of_the_root(system, wait_until)
+        if seconds < BOUND or not found:
+            break
+    assert seconds < BOUND
+
+
+def abort_of_the_root(system: FaultySystem, wait_until: Callable[..., None]) -> float:
+    """Abort the root once, and check all but the time that it took, which is returned."""
     well_again(system)
     system.leaf(REFUSES).suffers(abort="refuse")
-    system.leaf(HANGS).suffers(On={"hang": 6.0})
+    system.leaf(HANGS).suffers(On={"hang": 15.0})
     system.leaf("leaf-01").does(On={"duration": 30.0}, any={"duration": 0.3})
     with LrcDevice(system.trl("controller")) as root, LrcDevice(system.trl("leaf-01")) as leaf:
         running = root.invoke("On")
@@ -101,10 +147,9 @@ def test_an_abort_of_the_root_reaches_all_that_can_be_reached(
         others = [leaf.invoke("Configure", "{}"), leaf.invoke("End")]
         system.kill("mortal")
 
-        outcome = root.invoke("Abort").wait(10.0)
+        outcome = root.invoke("Abort").wait(PATIENT)
 
         assert outcome is not None
-        assert outcome.seconds < BOUND
         assert (outcome.status, outcome.result_code) == (TaskStatus.COMPLETED, ResultCode.FAILED)
         assert outcome.message.startswith("13 ACK, 1 REFUSED (faulty/leaf/03: no abort here")
         assert "1 NO_ANSWER (faulty/leaf/07" in outcome.message
@@ -113,29 +158,31 @@ def test_an_abort_of_the_root_reaches_all_that_can_be_reached(
         assert Counter(answers.values()) == Counter(
             {"ACK": 13, "REFUSED": 1, "NO_ANSWER": 1, "UNREACHABLE": 1}
         )
-        ended = running.wait(1.0)
+        ended = running.wait(PATIENT)
         assert ended is not None
         assert ended.status is TaskStatus.ABORTED
         for number in {*range(1, LEAVES + 1)} - {7, 11}:
             assert system.leaf(f"leaf-{number:02d}").counts["AbortCommand"] == 1
         for other in others:  # commands that nobody named
-            done = other.wait(5.0)
+            done = other.wait(PATIENT)
             assert done is not None
             assert done.is_ok
+        return outcome.seconds
 
 
 def test_a_second_abort_joins_the_first(
     system: FaultySystem, wait_until: Callable[..., None]
 ) -> None:
-    """Neither is refused, nobody is asked twice, and both end with the same result and tree."""
+    """Neither is refused, nobody is asked twice, and all end with the same result and tree."""
     well_again(system)
     with LrcDevice(system.trl("controller")) as root:
         root.invoke("On")
         wait_until(lambda: everyone_has(system, "On"))
 
-        aborts = [root.invoke("Abort") for _ in range(3)]
+        with standing_still(system.server("hanger")):  # so that the first is not over yet
+            aborts = [root.invoke("Abort") for _ in range(3)]
 
-        outcomes = [abort.wait(BOUND) for abort in aborts]
+        outcomes = [abort.wait(PATIENT) for abort in aborts]
     assert [outcome.is_ok for outcome in outcomes if outcome is not None] == [True] * 3
     assert {outcome.message for outcome in outcomes if outcome} == {"Abort completed OK"}
     trees = [tree_of(system, "controller", abort.command_id) for abort in aborts]
@@ -167,14 +214,14 @@ def test_a_leaf_is_readable_and_ends_whatever_is_aborted_however_often(
 
         assert len(leaf.proxy.lrcExecuting) <= 3
         assert len(leaf.proxy.longRunningCommandInProgress) <= 2
-        outcomes = [abort.wait(BOUND) for abort in aborts]
+        outcomes = [abort.wait(PATIENT) for abort in aborts]
         if faults["abort"] == "take":
             assert {outcome.message for outcome in outcomes if outcome} == {"Abort completed OK"}
         else:
             text = "On did not confirm the abort within 4.5 s, and may go on"
             assert [outcome.message for outcome in outcomes if outcome] == [text] * 6
         leaf.does()
-        assert_outcome(device.invoke("End").wait(BOUND), "OK")
+        assert_outcome(device.invoke("End").wait(PATIENT), "OK")
 
 
 def test_an_abort_overtakes_a_full_queue(
@@ -205,14 +252,15 @@ def test_one_command_is_aborted_by_its_id_and_says_who_did_not_obey(
 ) -> None:
     """A leaf that ignores the abort is given up after the patience, by name."""
     well_again(system)
-    system.leaf("leaf-02").does(any={"duration": 4.0})
-    system.leaf("leaf-02").suffers(abort="ignore")
+    leaf = system.leaf("leaf-02")
+    leaf.does(any={"duration": 12.0})
+    leaf.suffers(abort="ignore")
     with LrcDevice(system.trl("subarray-01")) as device:
         running = device.invoke("On")
-        wait_until(lambda: system.leaf("leaf-02").counts.get("On", 0) == 1)
+        wait_until(lambda: leaf.counts.get("On", 0) == 1)
         running.abort()
 
-        outcome = running.wait(BOUND)
+        outcome = running.wait(PATIENT)
 
         assert outcome is not None
         assert outcome.status is TaskStatus.ABORTED
@@ -222,10 +270,17 @@ def test_one_command_is_aborted_by_its_id_and_says_who_did_not_obey(
         assert set(answers.values()) == {"ACK"}
         assert unconfirmed(system, "subarray-01") == [("faulty/leaf/02", "On")]
 
-        # it ends by itself in a moment, and until then no Abort says that all is over
-        assert_outcome(device.invoke("Abort").wait(BOUND), "OK", text="Abort completed OK")
+        # it ends by itself in a while, and until then no Abort says that all is over
+        for _ in range(6):
+            goes_on = leaf.proxy.lrcExecuting
+            outcome = device.invoke("Abort").wait(PATIENT)
+            assert outcome is not None
+            if outcome.is_ok:
+                break
+            assert goes_on, outcome
+        assert_outcome(outcome, "OK", text="Abort completed OK")
         assert unconfirmed(system, "subarray-01") == []
-        assert not system.leaf("leaf-02").proxy.lrcExecuting
+        assert not leaf.proxy.lrcExecuting
 
 
 @pytest.mark.parametrize("above", ["subarray-01", "controller"])
