@@ -14,8 +14,8 @@ from milonga.lrc._looking import DEAD_AFTER
 from milonga.testing import FaultySystem, faulty_topology
 
 DEADLINE = 60.0
-FOUND_WITHIN = 10.0
-"""Seconds in which the loss of a child's server is found."""
+FOUND_WITHIN = 40.0
+"""Seconds in which the loss of a child's server is found at the latest: before the deadline."""
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,6 @@ def system() -> Iterator[FaultySystem]:
     """Run a subarray over three leaves, two of which have servers of their own."""
     topology = faulty_topology(3, timeout=DEADLINE, servers={"mortal": [1], "hanging": [2]})
     with FaultySystem(topology) as system:
-        for name in ("leaf-01", "leaf-02", "leaf-03"):
-            system.leaf(name).does(On={"outcome": "never"}, any={})
         yield system
 
 
@@ -56,12 +54,21 @@ def has_taken(system: FaultySystem, uid: str | None, name: str) -> bool:
     return node(system, uid, name)["command_id"] is not None
 
 
+def hangs(trl: str) -> bool:
+    """Tell whether a device does not answer at once."""
+    proxy = tango.DeviceProxy(trl)
+    proxy.set_timeout_millis(300)
+    try:
+        proxy.state()
+    except tango.DevFailed:
+        return True
+    return False
+
+
 def test_a_server_that_restarts_in_mid_command_is_found_by_its_start(
     system: FaultySystem, subarray: LrcDevice, wait_until: Callable[..., None]
 ) -> None:
     """Rank 7: LOST with the device and both start times; the next command works."""
-    for name in ("leaf-02", "leaf-03"):
-        system.leaf(name).does(any={})
     proxy = tango.DeviceProxy(system.trl("subarray-01"))
     for _ in range(3):
         command = "Standby" if proxy.state() is tango.DevState.ON else "On"
@@ -126,7 +133,7 @@ def test_a_server_that_is_dead_at_the_deadline_is_lost_and_not_late(
     leaf.does(any={"outcome": "never"})
     leaf.suffers()
     since = started_at(system, "leaf-01")
-    request = json.dumps({"command": "AssignResources", "argument": {}, "timeout": 3.0})
+    request = json.dumps({"command": "AssignResources", "argument": {}, "timeout": 6.0})
     invocation = subarray.invoke("SubmitCommand", request)
     wait_until(partial(has_taken, system, invocation.command_id, "leaf-01"))
     system.kill("mortal")
@@ -147,7 +154,7 @@ def test_a_child_that_says_nothing_is_stalled_before_it_is_lost(
     """Rank 7: a visible flag, which goes when the child is heard of again."""
     leaf = system.leaf("leaf-02")
     leaf.does(AssignResources={"outcome": "never"}, any={})
-    leaf.suffers(AssignResources={"hang": 7.0})
+    leaf.suffers(AssignResources={"hang": 9.0})
     invocation = subarray.invoke("AssignResources", "{}")
     proxy = tango.DeviceProxy(system.trl("subarray-01"))
 
@@ -174,7 +181,7 @@ def test_a_command_whose_call_was_not_answered_is_found_and_followed(
     leaf.suffers(AssignResources={"hang_before_reply": 4.0})
     invocation = subarray.invoke("AssignResources", "{}")
 
-    outcome = invocation.wait(12.0)
+    outcome = invocation.wait(30.0)
 
     assert outcome is not None
     assert outcome.is_ok, outcome
@@ -189,11 +196,12 @@ def test_a_command_whose_call_was_not_answered_is_found_and_aborted(
     """Whoever gives up meanwhile: the Abort is bounded, and the wish reaches the device later."""
     leaf = system.leaf("leaf-02")
     leaf.does(any={"outcome": "never"})
-    leaf.suffers(AssignResources={"hang_before_reply": 5.0})
+    leaf.suffers(AssignResources={"hang_before_reply": 7.0})
     invocation = subarray.invoke("AssignResources", "{}")
-    assert invocation.wait(0.3) is None
+    wait_until(partial(hangs, leaf.trl))  # so the call has reached it
+    assert not invocation.is_done
 
-    abort = subarray.invoke("Abort").wait(5.0)
+    abort = subarray.invoke("Abort").wait(20.0)
 
     assert abort is not None
     assert "1 NO_ANSWER (faulty/leaf/02" in abort.message
