@@ -29,6 +29,9 @@ KILLS = int(os.environ.get("MILONGA_KILL_POINTS", "4"))
 LONGEST = 0.9
 """Seconds that the slowest leaf takes."""
 
+SLOWEST = f"leaf-{LEAVES - 1:02}"
+"""The leaf that is told never to end where something must still run."""
+
 FAIL_RESET = (5, 12)
 """Leaves at which Reset fails, so that an outcome that was made up would be seen."""
 
@@ -145,6 +148,23 @@ def end_of(trl: str, uid: str, process: Process, seconds: float = 30.0) -> dict[
             return entry
         assert time.monotonic() < deadline, f"{uid} has not ended in {seconds} s"
         time.sleep(0.05)
+
+
+def executes(trl: str, command: str) -> bool:
+    """Tell whether a device runs a command."""
+    entries = tango.DeviceProxy(trl).lrcExecuting or ()
+    return command in {json.loads(entry)["name"] for entry in entries}
+
+
+@contextlib.contextmanager
+def never_ending(trl: str) -> Iterator[None]:
+    """Have commands at a leaf never end, unless somebody aborts them."""
+    before = tango.DeviceProxy(trl).script
+    tango.DeviceProxy(trl).script = json.dumps({"*": {"outcome": "never"}})
+    try:
+        yield
+    finally:
+        tango.DeviceProxy(trl).script = before
 
 
 def ready(trl: str, seconds: float = 30.0) -> tango.DeviceProxy:
@@ -265,16 +285,21 @@ def test_a_killed_controller_knows_what_became_of_its_command(
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [("top", "middle"), ("top", "middle", "leaves")], ids="-".join)
 def test_servers_that_are_killed_together_know_what_can_be_known(
-    system: System, rows: Rows, names: tuple[str, ...]
+    system: System, rows: Rows, names: tuple[str, ...], wait_until: Callable[..., None]
 ) -> None:
     """A-17: what the leaves still know is joined; what nobody knows any more is LOST, and why."""
     controller, killed = system.trl("controller"), [server(system, name) for name in names]
     proxy = ready(controller)
     command = "Standby" if proxy.state() is tango.DevState.ON else "On"
     truth = Truth(system)
+    slowest = system.trl(SLOWEST)
+    if "leaves" in names:  # its new process takes the script of the topology again
+        tango.DeviceProxy(slowest).script = json.dumps({"*": {"outcome": "never"}})
     began = time.monotonic()
     with LrcDevice(controller) as device:
         uid = str(device.invoke(command).command_id)
+    if "leaves" in names:
+        wait_until(lambda: executes(slowest, command))
     time.sleep(0.4)
     for process in reversed(killed):
         process.signal(signal.SIGKILL)
@@ -299,21 +324,26 @@ def test_servers_that_are_killed_together_know_what_can_be_known(
 
 
 @pytest.mark.slow
-def test_a_controller_that_is_told_to_end_leaves_no_loose_end(system: System, rows: Rows) -> None:
+def test_a_controller_that_is_told_to_end_leaves_no_loose_end(
+    system: System, rows: Rows, wait_until: Callable[..., None]
+) -> None:
     """A-17: SIGTERM in mid-command drains within a bound; everything has a final state."""
     controller, top = system.trl("controller"), server(system, "top")
     proxy = ready(controller)
     if proxy.state() is tango.DevState.ON:
         with LrcDevice(controller) as device:
             assert device.invoke("Standby").wait(20.0)
-    with LrcDevice(controller) as device:
-        uid = str(device.invoke("On").command_id)
-        second = "Standby" if proxy.state() is tango.DevState.OFF else "Off"
-        queued = str(device.invoke(second).command_id)
-    began = time.monotonic()
-    top.signal(signal.SIGTERM)
-    assert top.wait(10.0)
-    seconds = time.monotonic() - began
+    slowest = system.trl(SLOWEST)
+    with never_ending(slowest):
+        with LrcDevice(controller) as device:
+            uid = str(device.invoke("On").command_id)
+            wait_until(lambda: executes(slowest, "On"))
+            second = "Standby" if proxy.state() is tango.DevState.OFF else "Off"
+            queued = str(device.invoke(second).command_id)
+        began = time.monotonic()
+        top.signal(signal.SIGTERM)
+        assert top.wait(10.0)
+        seconds = time.monotonic() - began
 
     for command in (uid, queued):
         tree = rows(command)
