@@ -165,10 +165,11 @@ class Motor:
 
 
 class Flag:
-    """What a plan tells the test."""
+    """What a plan and its test tell each other."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
+        self.go_on = threading.Event()
         self.cleaned = False
         self.turns = 0
         self.blocked = 0.0

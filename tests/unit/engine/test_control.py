@@ -31,8 +31,11 @@ from milonga.engine.plan_stubs import wait_for_actions
 
 from .conftest import Detector, Documents, Flag, Motor, endless, in_run, our_threads, until
 
-PROMPT = 0.2
-"""Seconds in which a verb must return."""
+BLOCKED = 60.0
+"""Seconds for which something blocks that nobody lets go on."""
+
+PROMPT = 15.0
+"""Seconds in which a verb must return: less than it takes where it waits for what is blocked."""
 
 
 def promptly(call: Callable[[], Any]) -> Any:
@@ -67,7 +70,7 @@ def blocking(engine: RunEngine, flag: Flag) -> PlanHandle:
         while True:
             yield from checkpoint()
             flag.began.set()
-            time.sleep(0.6)  # what no plan should do: the event loop of all engines waits
+            flag.go_on.wait(BLOCKED)  # what no plan should do: the event loop of all engines waits
 
     handle = engine.call(plan())
     assert flag.began.wait(5.0)
@@ -127,6 +130,7 @@ def test_every_verb_ends_every_kind_of_plan(
     handle = kind(engine, flag)
 
     promptly(lambda: VERBS[verb](engine, handle))
+    flag.go_on.set()
 
     if verb == "pause":
         until(lambda: handle.state is PlanState.PAUSED)
@@ -161,7 +165,7 @@ def test_verbs_return_while_the_loop_sleeps(engine: RunEngine, verb: str) -> Non
     def plan() -> Iterator[Msg]:
         yield from null()
         began.set()
-        go_on.wait(60.0)
+        go_on.wait(BLOCKED)
         yield from endless()
 
     handle = engine.call(plan())
@@ -186,12 +190,12 @@ def test_verbs_return_while_a_worker_sleeps(engine: RunEngine) -> None:
 
         def describe(self) -> dict[str, Any]:
             began.set()
-            go_on.wait(60.0)
+            go_on.wait(BLOCKED)
             return {}
 
     handle = engine.call([Msg("describe", Slow(), in_thread=True)])
     assert began.wait(5.0)
-    assert promptly(handle.abort).result(2.0).exit_status == "abort"
+    assert promptly(handle.abort).result(15.0).exit_status == "abort"
     go_on.set()
 
 

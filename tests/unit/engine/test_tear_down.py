@@ -70,7 +70,7 @@ def test_a_plan_ends_although_a_device_hangs(
     """
     engine.halt_after = 60.0 if verb == "halt" else 0.05
     if verb == "timeout":
-        handle = engine.call(moving(Hanging(), end), timeout=0.25)  # it is over by then
+        handle = engine.call(moving(Hanging(), end), timeout=1.0)  # it is over by then
     else:
         handle = torn_down(engine, end)
         getattr(handle, verb)()
