@@ -37,9 +37,14 @@ def run(threads, total):
     return seconds
 
 
+def best_of_three(threads):
+    """Return the seconds of the try that others disturbed least."""
+    return min(run(threads, total=100_000) for _ in range(3))
+
+
 def test_a_hundred_thousand_subtasks_from_eight_threads():
     """AG-18, A-7: the seconds of one thread, and not many times as many; see the benchmark."""
-    assert run(threads=8, total=100_000) < 5 * run(threads=1, total=100_000)
+    assert best_of_three(8) < 5 * best_of_three(1)
 
 
 def test_an_update_costs_the_same_for_any_size():

@@ -369,21 +369,24 @@ def test_details_of_a_small_finished_task_stay():
 
 def test_a_tracker_makes_no_thread():
     """One per process, and only while a result is awaited."""
-    before = threading.active_count()
+    for thread in threading.enumerate():
+        if thread.name == "milonga-tracking-timer":  # of an earlier test
+            thread.join(30)
+    before = set(threading.enumerate())
     trackers = [TaskTracker("t", 1) for _ in range(50)]
     for tracker in trackers:
         tracker.update_task(task_name="a", status="IN_PROGRESS")
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     for tracker in trackers:
         tracker.update_task(task_name="a", status=DONE)
-    assert threading.active_count() == before + 1
+    made = set(threading.enumerate()) - before
+    assert [thread.name for thread in made] == ["milonga-tracking-timer"]
     for tracker in trackers:
         tracker.update_task(task_name="a", result=OK)
 
-    for thread in threading.enumerate():
-        if thread.name == "milonga-tracking-timer":
-            thread.join(30)
-    assert threading.active_count() == before
+    for thread in made:
+        thread.join(30)
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_timer_calls_in_order_and_forgets_what_was_cancelled():
@@ -394,7 +397,7 @@ def test_the_timer_calls_in_order_and_forgets_what_was_cancelled():
         called.append("broken")
         raise Mischief
 
-    cancelled = timer.call_later(0.1, lambda: called.append("cancelled"))
+    cancelled = timer.call_later(0.45, lambda: called.append("cancelled"))
     timer.call_later(0.5, lambda: called.append("second"))
     timer.call_later(0.51, done.set)
     timer.call_later(0.0, broken)
