@@ -45,6 +45,19 @@ class Follower:
                 self.ends[uid] = self.ends.get(uid, 0) + 1
                 self.news.notify()
 
+    def await_first_event(self) -> None:
+        """Call commands until the end of one is told: a publisher learns late of a new subscriber.
+
+        cppTango 524.
+        """
+        limit = time.monotonic() + 30.0
+        while True:
+            self._proxy.command_inout("Reset")
+            with self.news:
+                if self.news.wait_for(lambda: self.ends, timeout=0.5):
+                    return
+            assert time.monotonic() < limit, "no event comes"
+
     def close(self) -> None:
         """End the subscription."""
         self._proxy.unsubscribe_event(self._subscription)
@@ -82,7 +95,7 @@ def main() -> None:
     trl, seconds, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     proxy = tango.DeviceProxy(trl)
     follower = Follower(proxy)
-    time.sleep(0.5)  # cppTango 524: the publisher may not know of the subscription yet
+    follower.await_first_event()
     until = time.monotonic() + seconds
     disturber = threading.Thread(target=disturb, args=(trl, until, random.Random(seed)))  # noqa: S311
     disturber.start()

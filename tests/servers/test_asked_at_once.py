@@ -61,3 +61,4 @@ def test_whoever_was_told_an_id_finds_its_record(
             _, (uid,) = subarray.command_inout(command)
             assert question(subarray, uid) == uid
             wait_until(lambda: not subarray.lrcQueue and not subarray.lrcExecuting)
+            wait_until(lambda name=command: subarray.state().name == name.upper())

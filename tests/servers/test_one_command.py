@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import pairwise
+from typing import Any
 
 import pytest
 import tango
@@ -12,7 +12,12 @@ from milonga.control_model import ResultCode, TaskStatus
 from milonga.deploy import System
 from milonga.lrc import LrcDevice, Outcome
 
+from .plain_client import Recorder
+
 FAST = {"*": {"duration": 0.05, "steps": 1}}
+STATUS, PROGRESS, RESULT = (
+    f"longRunningCommand{name}" for name in ("Status", "Progress", "Result")
+)
 
 
 @pytest.fixture
@@ -154,38 +159,27 @@ def test_an_aborted_scan_ends_at_every_level(
 
 
 def test_a_v1_client_sees_the_whole_life_of_a_command(
-    proxies: dict[str, tango.DeviceProxy], wait_until: Callable[..., None]
+    proxies: dict[str, tango.DeviceProxy],
 ) -> None:
     """lrc-protocol (i): status list, progress and result, the result before the final status."""
     proxy = proxies["vlbi-02"]
     proxy.script = json.dumps({"*": {"duration": 0.2, "steps": 1}})
     if proxy.state() is tango.DevState.ON:
         pytest.fail("the leaf should have been switched off by the tests before")
-    seen: list[tuple[str, tuple[str, ...]]] = []
-    subscriptions = [
-        proxy.subscribe_event(
-            name,
-            tango.EventType.CHANGE_EVENT,
-            lambda event: seen.append((event.attr_value.name, event.attr_value.value)),
-        )
-        for name in (
-            "longRunningCommandStatus",
-            "longRunningCommandProgress",
-            "longRunningCommandResult",
-        )
-    ]
-    (_,), (uid,) = proxy.command_inout("On")
-    wait_until(lambda: any((uid, "COMPLETED") in pairwise(value or ()) for _, value in seen))
-    for subscription in subscriptions:
-        proxy.unsubscribe_event(subscription)
+    with Recorder(proxy, STATUS, PROGRESS, RESULT) as recorder:
+        (_,), (uid,) = proxy.command_inout("On")
 
-    mine = [(name, value) for name, value in seen if value and uid in value]
-    news = [(name, value[value.index(uid) + 1]) for name, value in mine]
-    assert news == [
-        ("longrunningcommandstatus", "STAGING"),
-        ("longrunningcommandstatus", "QUEUED"),
-        ("longrunningcommandstatus", "IN_PROGRESS"),
-        ("longrunningcommandprogress", "50"),
-        ("longrunningcommandresult", '[0, "On command completed OK"]'),
-        ("longrunningcommandstatus", "COMPLETED"),
+        def news(events: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+            mine = [(name, texts) for name, texts in events if texts and uid in texts]
+            return [(name, texts[texts.index(uid) + 1]) for name, texts in mine]
+
+        recorder.wait_until(lambda events: (STATUS, "COMPLETED") in news(events))
+
+    assert news(recorder.events) == [
+        (STATUS, "STAGING"),
+        (STATUS, "QUEUED"),
+        (STATUS, "IN_PROGRESS"),
+        (PROGRESS, "50"),
+        (RESULT, '[0, "On command completed OK"]'),
+        (STATUS, "COMPLETED"),
     ]
