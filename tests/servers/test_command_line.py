@@ -242,14 +242,12 @@ def test_up_tells_when_a_server_dies(tmp_path: Path, environment: dict[str, str]
 
 @pytest.mark.slow
 def test_the_demonstration_goes_as_told(tmp_path: Path, environment: dict[str, str]) -> None:
-    """An observation, three failures and plans, in less than a minute, and nothing is left."""
-    began = time.monotonic()
+    """An observation, three failures and plans, and nothing is left."""
     with started("demo", environment=environment) as demo:
         assert demo.stdout is not None
         lines = demo.stdout.read().splitlines()
 
     assert demo.returncode == 0, "\n".join(lines)
-    assert time.monotonic() - began < 60.0
     assert lines[-1].startswith("20 commands, all as expected")
     table = lines[-26:]
     assert any("RunPlan scan" in line and "ABORTED" in line for line in table)
