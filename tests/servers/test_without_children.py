@@ -69,7 +69,6 @@ def test_what_was_taken_back_after_a_crash_ends_with_the_next_orderly_end(
     with LrcDevice(system.trl("subarray-01")) as device:
         outcome = ended(device.invoke("AssignResources", '{"receptors": ["dish-2"]}'))
         assert outcome.is_ok, outcome.message
-    proxy.GetTask(outcome.command_id)  # comes after all that was to be written
     restart(system, signal.SIGKILL)
     wait_until(lambda: "dish-2" in assigned(proxy), 60.0)
 

@@ -5,12 +5,14 @@ The interface is that of an SKAObsDevice (lrc-protocol b.3).
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tango.server import attribute
 
 from milonga.control_model import ObsMode, ObsState, ObsStateMachine
 from milonga.devices._planning import PlanningParent
+from milonga.errors import StateModelError
 
 __all__ = ["MilongaObsDevice"]
 
@@ -50,9 +52,21 @@ class MilongaObsDevice(PlanningParent):
             finally:
                 pushes = [self.numbered("obsState", state) for state in self._obs_news]
                 if self._obs_news:
-                    self.keep(**{KEPT: {"state": self.obs.internal, "origin": self.obs.origin}})
+                    self.keep(**_kept(self.obs))
                 self._obs_news.clear()
         self.put(pushes)
+
+    def keep_end(self, move: Callable[[ObsStateMachine], object]) -> None:
+        """Keep the observing state to which a command's end leads, before that end is kept.
+
+        Otherwise a crash between the two would leave the outcome without its effect.
+        """
+        with self._obs_lock:
+            ahead = ObsStateMachine(lambda _: None)
+            ahead.restore(self.obs.internal, self.obs.origin)
+            with suppress(StateModelError):  # the end itself will tell
+                move(ahead)
+            self.keep(**_kept(ahead))
 
     def take_back(self, kept: Mapping[str, Any], *, goes_on: bool) -> None:
         """Go to the observing state of before a crash; to FAULT if nobody leads on from there."""
@@ -106,3 +120,7 @@ class MilongaObsDevice(PlanningParent):
     def configurationDelayExpected(self) -> int:
         """How long the configuration is going to take."""
         return self._configuration_delay
+
+
+def _kept(obs: ObsStateMachine) -> dict[str, dict[str, str]]:
+    return {KEPT: {"state": obs.internal, "origin": obs.origin}}

@@ -1,8 +1,9 @@
 """A subarray: carries an observation through its states."""
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tango.server import attribute, command, device_property
@@ -11,6 +12,7 @@ from milonga.control_model import (
     OBS_COMMANDS,
     ObsCommand,
     ObsState,
+    ObsStateMachine,
     TaskStatus,
 )
 from milonga.devices._arguments import (
@@ -27,6 +29,8 @@ from milonga.errors import StateModelError
 from milonga.lrc import Job
 
 __all__ = ["MilongaSubarray"]
+
+_log = logging.getLogger(__name__)
 
 
 MAX_RESOURCES = 512
@@ -72,12 +76,17 @@ class MilongaSubarray(MilongaObsDevice):
             releases_all = isinstance(parsed, ReleaseArgument) and parsed.release_all
         success = "component_unresourced" if releases_all else rule.on_success
 
+        def ahead(status: TaskStatus) -> None:
+            if tree.has_worked:
+                self._keep_assigned(*self._effect(name, argument, releases_all=releases_all))
+            self.keep_end(lambda obs: _end(obs, rule, success, status, tree))
+
         def ended(status: TaskStatus, _result: object) -> None:
             if tree.has_worked:
                 self._note_effect(name, argument, releases_all=releases_all)
-            self.move_obs(lambda: self._end_command(rule, success, status, tree))
+            self.move_obs(lambda: _end(self.obs, rule, success, status, tree))
 
-        return self.tracked(
+        job = self.tracked(
             Job(
                 name,
                 tree.start,
@@ -88,6 +97,7 @@ class MilongaSubarray(MilongaObsDevice):
             ),
             tree,
         )
+        return _first(job, ahead)
 
     def make_abort_job(self) -> Job:
         """Return an abort that reaches all children and brings obsState to ABORTED."""
@@ -101,7 +111,9 @@ class MilongaSubarray(MilongaObsDevice):
             told(status, result)
 
         job.on_ended = ended
-        return job
+        return _first(
+            job, lambda _: self.keep_end(lambda obs: obs.perform_if_possible("abort_completed"))
+        )
 
     @attribute(dtype=float, unit="s", standard_unit="s", display_unit="s")
     def activationTime(self) -> float:
@@ -163,23 +175,31 @@ class MilongaSubarray(MilongaObsDevice):
         """Go back to EMPTY from ABORTED or FAULT."""
         return reply(self.submit("Restart"))
 
-    def _note_effect(self, name: str, argument: str | None, *, releases_all: bool) -> None:
-        """Keep account of what is assigned and since when the observation goes on."""
+    def _effect(
+        self, name: str, argument: str | None, *, releases_all: bool
+    ) -> tuple[tuple[str, ...], float]:
+        """Return what is assigned after a command that has worked, and since when."""
+        resources, since = self._resources, self._activation_time
         if name == "AssignResources":
             named = resource_names(argument)
-            self._resources = tuple(dict.fromkeys((*self._resources, *named)))[:MAX_RESOURCES]
-            self._activation_time = self._activation_time or time.time()
-        elif releases_all or name in {"ReleaseAllResources", "Restart"}:
-            self._resources = ()
-            self._activation_time = 0.0
-        elif name == "ReleaseResources":
+            return tuple(dict.fromkeys((*resources, *named)))[:MAX_RESOURCES], since or time.time()
+        if releases_all or name in {"ReleaseAllResources", "Restart"}:
+            return (), 0.0
+        if name == "ReleaseResources":
             released = set(resource_names(argument))
-            self._resources = tuple(item for item in self._resources if item not in released)
-        elif name == "Configure":
-            self.show_configuration(100)
-        elif name == "End":
-            self.show_configuration(0)
-        self.keep(assigned={"names": self._resources, "since": self._activation_time})
+            return tuple(item for item in resources if item not in released), since
+        return resources, since
+
+    def _note_effect(self, name: str, argument: str | None, *, releases_all: bool) -> None:
+        """Keep account of what is assigned and since when the observation goes on."""
+        effect = self._effect(name, argument, releases_all=releases_all)
+        self._resources, self._activation_time = effect
+        if name in {"Configure", "End"}:
+            self.show_configuration(100 if name == "Configure" else 0)
+        self._keep_assigned(*effect)
+
+    def _keep_assigned(self, resources: tuple[str, ...], since: float) -> None:
+        self.keep(assigned={"names": resources, "since": since})
 
     def take_back(self, kept: Mapping[str, Any], *, goes_on: bool) -> None:
         """Remember what was assigned before a crash."""
@@ -217,28 +237,47 @@ class MilongaSubarray(MilongaObsDevice):
         if rule.on_start is not None:
             self.try_obs(rule.on_start)
 
-    def _end_command(
-        self, rule: ObsCommand, success: str | None, status: TaskStatus, tree: TreeJob
-    ) -> None:
-        """Move obsState to where a command's end leads; never leave it in between."""
-        obs = self.obs
-        if status is TaskStatus.REJECTED:
-            obs.revert()
-        elif status is TaskStatus.ABORTED:
-            obs.perform_if_possible("aborted")
-        elif obs.state in _ABORTS:
-            return
-        elif status is TaskStatus.FAILED or (not tree.has_worked and rule.hook in _RECOVERIES):
-            obs.perform("component_obsfault")
-        else:
-            if tree.has_worked:
-                obs.perform_if_possible(success or "")
-            elif rule.on_start is not None:
-                obs.perform_if_possible("component_not_scanning")
-            if rule.hook is not None:
-                obs.perform_if_possible(f"{rule.hook}_completed")
-
 
 _ABORTS = frozenset({ObsState.ABORTING, ObsState.ABORTED})
 _CONFIGURED = frozenset({ObsState.READY, ObsState.SCANNING})
 _RECOVERIES = frozenset({"obsreset", "restart"})
+
+
+def _end(
+    obs: ObsStateMachine,
+    rule: ObsCommand,
+    success: str | None,
+    status: TaskStatus,
+    tree: TreeJob,
+) -> None:
+    """Move to where a command's end leads; never leave obsState in between."""
+    if status is TaskStatus.REJECTED:
+        obs.revert()
+    elif status is TaskStatus.ABORTED:
+        obs.perform_if_possible("aborted")
+    elif obs.state in _ABORTS:
+        return
+    elif status is TaskStatus.FAILED or (not tree.has_worked and rule.hook in _RECOVERIES):
+        obs.perform("component_obsfault")
+    else:
+        if tree.has_worked:
+            obs.perform_if_possible(success or "")
+        elif rule.on_start is not None:
+            obs.perform_if_possible("component_not_scanning")
+        if rule.hook is not None:
+            obs.perform_if_possible(f"{rule.hook}_completed")
+
+
+def _first(job: Job, ahead: Callable[[TaskStatus], None]) -> Job:
+    """Have `ahead` called before the end of a job is written down."""
+    written = job.before_end
+
+    def before_end(status: TaskStatus, result: object, go_on: Callable[[], None]) -> None:
+        try:
+            ahead(status)
+        except Exception:  # noqa: BLE001 - the end must be written all the same
+            _log.exception("what %s leads to cannot be kept", job.name)
+        written(status, result, go_on)
+
+    job.before_end = before_end
+    return job
