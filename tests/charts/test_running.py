@@ -1,9 +1,7 @@
 """What the chart starts is a system that works, in whichever order its parts come up."""
 
 import json
-import random
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -20,25 +18,12 @@ from milonga.deploy import Process, Topology, register
 from milonga.errors import CommandRejected, DeploymentError
 from milonga.lrc import client
 
+from ..free_ports import free_ports
 from .chart_data import SMALL, Render
 from .pods import LOOPBACK, Cluster
 
 SERVERS = ["central", "Sub_1", "leaves.a", "leaves-a"]
 TOPOLOGY = Topology.from_text(SMALL)
-
-
-def free_ports(number: int) -> list[int]:
-    """Find ports that nobody listens at, outside of those that the system hands out by itself."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        try:
-            socket.create_server((LOOPBACK, port)).close()
-        except OSError:
-            continue
-        found.append(port)
-        if len(found) == number:
-            break
-    return found
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from typing import Any, Self
 
 from milonga.deploy import Topology
 from milonga.deploy._yaml_marks import read_yaml
+
+from ..free_ports import free_port
 
 PATIENCE = 60.0
 """Seconds that a command of a page may take."""
@@ -70,7 +71,7 @@ class PageRun:
     def __init__(self, page: Path, folder: Path) -> None:
         self._text = page.read_text(encoding="utf-8")
         for port in FREE_PORTS:
-            self._text = re.sub(rf"\b{port}\b", str(_free_port()), self._text)
+            self._text = re.sub(rf"\b{port}\b", str(free_port()), self._text)
         self._folder = folder
         self._environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -219,12 +220,6 @@ def _compare(printed: list[str], output: str) -> None:
             at = found.find(wanted, place)
             assert at >= 0, f"expected {wanted!r} in {output}"
             place = at + len(wanted)
-
-
-def _free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return int(chosen.getsockname()[1])
 
 
 # a person takes longer to type than parents take to have seen their children

@@ -1,7 +1,6 @@
 """Running servers of devices that are not Milonga's, without a database."""
 
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Self
 import tango
 
 from milonga.deploy import Process
+
+from ..free_ports import free_port
 
 SERVER = Path(__file__).with_name("foreign_server.py")
 
@@ -22,9 +23,7 @@ class ForeignServer:
         self._folder = folder
         self.name = name
         self.classes = classes
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.process = self._process()
 
     def trl(self, class_name: str) -> str:

@@ -22,6 +22,8 @@ from milonga.deploy import System, Topology, dashboards, examples_folder, write_
 from milonga.errors import DeploymentError
 from milonga.lrc.task_tree import read_document
 
+from ..free_ports import free_port
+
 tangogql = pytest.importorskip("tangogql", reason="TangoGQL is not installed: pip install tangogql")
 websockets = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
 
@@ -68,9 +70,7 @@ class Gateway:
 @pytest.fixture(scope="module")
 def gateway(mid_csp: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run TangoGQL beside the system."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("tangogql")
     place = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     environment = os.environ | {"TANGO_HOST": mid_csp.tango_host, "TANGOGQL_NO_AUTH": "true"}

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,6 +16,8 @@ import tango
 
 from milonga.deploy import System, Topology
 from milonga.lrc import LrcDevice
+
+from ..free_ports import free_port
 
 pytest.importorskip("tiled", reason="Milonga is not installed with its extra 'tiled'")
 
@@ -62,8 +63,7 @@ class Server:
     """A Tiled server that can be away."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None

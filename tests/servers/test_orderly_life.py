@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ from milonga.records import latest_version
 from milonga.records._engine import Synchronous, as_url, make_engine
 from milonga.records._migrate import current_version, migrate
 
+from ..free_ports import free_ports
+
 SERVERS = ("central", "parents", "leaves")
 ALL_READY = 60.0
 """Seconds until everything must be ready, whatever the order."""
@@ -36,15 +37,6 @@ LAB = {
 
 # a round takes about five seconds: all twenty of them by MILONGA_ROUNDS=20
 ROUNDS = int(os.environ.get("MILONGA_ROUNDS", "2"))
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def is_ready(port: int) -> bool:
