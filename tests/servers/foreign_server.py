@@ -175,13 +175,13 @@ class LegacyLrc(Device):
         )
 
     def work(self, uid: str, text: str) -> None:
-        """Do what a command does."""
+        """Do what a command does; with the text "hold", until it is aborted."""
         with tango.EnsureOmniThread():
             self.set_status(uid, "IN_PROGRESS")
             for step in (33, 66):
                 self.progress = {uid: str(step)}
                 self.push_change_event("longRunningCommandProgress", [uid, str(step)])
-                aborted = self.aborting.wait(0.1)
+                aborted = self.aborting.wait(30.0 if text == "hold" else 0.1)
             if aborted:
                 time.sleep(0.3)  # its hardware stops in its own time
             code = 7 if aborted else 0
@@ -211,8 +211,9 @@ class LegacyLrc(Device):
 
     @command(dtype_out=LRC_REPLY)
     def AbortCommands(self) -> tuple:  # noqa: N802
-        """End what runs."""
-        self.aborting.set()
+        """End what runs, if anything does: what comes later is not to be refused for it."""
+        if {"QUEUED", "IN_PROGRESS"} & set(self.pairs.values()):
+            self.aborting.set()
         return [2], ["Aborting commands"]
 
     @command(dtype_out=(str,))

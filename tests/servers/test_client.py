@@ -23,6 +23,8 @@ from milonga.errors import (
 )
 from milonga.lrc import Expectation, client
 
+from .plain_client import look_until
+
 TOPOLOGY = """
 name: client
 subarrays:
@@ -168,6 +170,12 @@ def test_asyncio_errors_and_leaving_early(v1: str, v2: str) -> None:
     assert client.run(v2, "Abort", timeout=10.0).is_ok
 
 
+def threads() -> int:
+    """Count the threads of this process, without pools that grow to their bound with their use."""
+    pools = ("milonga-call", "milonga-look", "milonga-abort")
+    return sum(not each.name.startswith(pools) for each in threading.enumerate())
+
+
 def test_threads_do_not_pile_up(v2: str) -> None:
     """Fifty calls later there are as many threads as after one."""
     client.run(v2, "On", timeout=10.0)
@@ -175,7 +183,7 @@ def test_threads_do_not_pile_up(v2: str) -> None:
     proxy.script = "{}"
     try:
         client.run(v2, "Off", timeout=10.0)
-        before = threading.active_count()
+        before = threads()
         for command in ("On", "Off") * 5:
             assert client.run(v2, command, timeout=10.0).is_ok
     finally:
@@ -183,7 +191,7 @@ def test_threads_do_not_pile_up(v2: str) -> None:
             {"*": {"duration": 0.4, "steps": 4}, "Standby": {"outcome": "never"}}
         )
 
-    assert threading.active_count() <= before + 2  # the pool may still have been growing
+    look_until(lambda: threads() <= before, "threads are left")
 
 
 @pytest.mark.parametrize(
@@ -209,4 +217,4 @@ def test_it_is_a_program_too_and_leaves_nothing_behind(
 
     assert done.returncode == code, done.stderr
     assert out in done.stdout + done.stderr
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 25.0

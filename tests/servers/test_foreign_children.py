@@ -25,6 +25,8 @@ from milonga.lrc import (
 )
 from milonga.lrc._foreign import ForeignCalls
 
+from .plain_client import look_until
+
 LAMPS = ("Lamp", "SilentLamp", "BrokenLamp", "FaultyLamp", "SlowLamp")
 ON = Expectation("State", reached=("ON",), failed=("FAULT",), timeout=15.0)
 OFF = Expectation("State", reached=("OFF",), failed=("FAULT",), timeout=15.0)
@@ -194,23 +196,51 @@ def test_a_safety_command_does_not_wait_for_the_calls_before_it(
 ) -> None:
     """Only for the one that the device is at."""
     meter = child("Meter")
-    sent(meter, "Measure", "0.5")
-    waiting = [meter.start("Measure", "0.5") for _ in range(4)]
+    ends: list[str] = []
 
-    outcome = meter.start("Echo", "now", urgent=True).wait(10.0)
+    def noted(name: str) -> Callable[..., None]:
+        def told(status: TaskStatus | None = None, **_: object) -> None:
+            if status is TaskStatus.COMPLETED:
+                ends.append(name)
+
+        return told
+
+    sent(meter, "Measure", "0.5")
+    waiting = [meter.start("Measure", "1.0", noted(f"Measure {n}")) for n in range(4)]
+
+    outcome = meter.start("Echo", "now", noted("Echo"), urgent=True).wait(10.0)
 
     assert outcome is not None
     assert outcome.is_ok
-    assert not waiting[-1].is_done
     assert all(one.wait(10.0) for one in waiting)
+    assert set(ends) == {"Echo", *(f"Measure {n}" for n in range(4))}
+    assert ends[-1] != "Echo"
+
+
+@pytest.fixture
+def busy_meter(
+    server: ForeignServer, child: Callable[..., ChildDevice]
+) -> Iterator[Callable[[], ChildDevice]]:
+    """Make a child that a test leaves before it has done its work; others find it idle again."""
+    yield lambda: child("Meter")
+    proxy = tango.DeviceProxy(server.trl("Meter"))
+    proxy.set_timeout_millis(30_000)
+
+    def is_idle() -> bool:
+        try:
+            return bool(proxy.command_inout("Echo", "idle") == "idle")
+        except tango.DevFailed:  # a device that is busy has Tango say so after three seconds
+            return False
+
+    look_until(is_idle, "it does not end")
 
 
 def test_a_synchronous_command_that_cannot_be_aborted_says_so(
-    child: Callable[..., ChildDevice],
+    busy_meter: Callable[[], ChildDevice],
 ) -> None:
     """It is not waited for any more; one that waited for its turn is never sent."""
-    meter = child("Meter")
-    running, waiting = sent(meter, "Measure", "1.5"), meter.start("Measure", "1.5")
+    meter = busy_meter()
+    running, waiting = sent(meter, "Measure", "4.0"), meter.start("Measure", "4.0")
     assert waiting.wait_accepted(5.0)
     waiting.abort()
     running.abort()
@@ -225,14 +255,14 @@ def test_a_synchronous_command_that_cannot_be_aborted_says_so(
     }
 
 
-def test_a_synchronous_command_has_a_deadline(child: Callable[..., ChildDevice]) -> None:
+def test_a_synchronous_command_has_a_deadline(busy_meter: Callable[[], ChildDevice]) -> None:
     """The one given with the command, or with the child."""
-    outcome = child("Meter").start("Measure", "1.5", timeout=0.4).wait(5.0)
+    outcome = busy_meter().start("Measure", "4.0", timeout=0.4).wait(5.0)
 
     assert outcome is not None
     assert outcome.status is TaskStatus.FAILED
     assert "Measure has not returned within 0.4 s" in outcome.message
-    assert outcome.seconds < 1.4
+    assert outcome.seconds < 3.9  # not by waiting for its return
 
 
 @pytest.mark.parametrize(
@@ -274,7 +304,7 @@ def test_a_legacy_device_is_followed_and_aborted(child: Callable[..., ChildDevic
     assert (outcome.is_ok, outcome.message) == (True, "x")
     assert {"33", "66"} & {str(value) for value in progress}
 
-    invocation = device.invoke("Configure", "y")
+    invocation = device.invoke("Configure", "hold")
     invocation.abort()
     aborted = invocation.wait(10.0)
 
@@ -287,7 +317,7 @@ def test_a_safety_command_is_not_ended_by_the_abort_of_what_it_interrupts(
 ) -> None:
     """A device that cannot abort one command by its id refuses all until its abort is over."""
     device = child("LegacyLrc")
-    running = device.invoke("Configure", "x")
+    running = device.invoke("Configure", "hold")
     running.abort()
     wait_until(lambda: running.abort_answer is not None)
 
@@ -321,7 +351,9 @@ def test_a_state_child_without_an_expectation_says_what_is_missing(
     assert "nothing says when Off is over" in outcome.message
 
 
-def test_all_kinds_share_one_connection(child: Callable[..., ChildDevice]) -> None:
+def test_all_kinds_share_one_connection(
+    child: Callable[..., ChildDevice], wait_until: WaitUntil
+) -> None:
     """One subscription per attribute, however many watch."""
     first, second = (child("Lamp", expectations=UNTIL) for _ in range(2))
     seen: list[list[Sighting]] = [[], [], []]
@@ -334,7 +366,7 @@ def test_all_kinds_share_one_connection(child: Callable[..., ChildDevice]) -> No
     assert ended(second, "Off").is_ok
 
     assert first.statistics()["watch_subscriptions"] == 1
-    assert first.statistics() == second.statistics()
+    wait_until(lambda: first.statistics() == second.statistics())  # unless a read comes between
     for watch in watches:
         watch.close()
     assert first.statistics()["watched"] == 0
@@ -436,6 +468,9 @@ def test_a_command_of_a_child_that_dies_is_lost(
     assert "On is lost: no answer for " in switched.message
 
 
+LANE_OF_METER = "milonga-plain mortal/meter/1"
+
+
 @pytest.mark.slow
 def test_a_child_that_hangs_holds_up_nobody(
     mortal: ForeignServer, child: Callable[..., ChildDevice]
@@ -449,7 +484,7 @@ def test_a_child_that_hangs_holds_up_nobody(
             began = time.monotonic()
             late = [meter.start("Measure", "0.1") for _ in range(10)]
             lost = meter.start("Measure", "0.1", timeout=60.0)
-            threads = [t.name for t in threading.enumerate() if "milonga-plain" in t.name]
+            threads = [t.name for t in threading.enumerate() if t.name.startswith(LANE_OF_METER)]
             assert ended(lamp, "On").is_ok
             assert ended(lamp, "Off").is_ok
             ends = [invocation.wait(5.0) for invocation in late]
@@ -490,4 +525,4 @@ def test_a_process_can_end_while_commands_are_on_their_way(server: ForeignServer
 
     assert done.returncode == 7, done.stderr
     assert done.stderr == ""
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 25.0
