@@ -52,13 +52,15 @@ def nonsense() -> MsgGenerator[None]:
     yield 42  # type: ignore[misc]
 
 
-def blocking(seconds: float = 60.0) -> MsgGenerator[None]:
-    """Wait in the event loop, which nobody should do."""
+def blocking(seconds: float = 60.0, gate: Path | None = None) -> MsgGenerator[None]:
+    """Wait in the event loop, which nobody should do, until there is a file if one is named."""
     yield from bps.null()
     mark = Path(os.environ["MILONGA_DATA"], "blocking")  # says that the loop is blocked from here
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (gate and gate.exists()):
+        time.sleep(min(0.05, seconds))
     yield from bps.null()
 
 

@@ -207,17 +207,19 @@ def test_a_blocked_worker_is_not_ready_but_alive(
 
 
 def test_a_plan_that_blocks_the_event_loop_is_told(
-    monitored: Monitored, wait_until: Callable[..., None]
+    monitored: Monitored, wait_until: Callable[..., None], tmp_path: Path
 ) -> None:
     """The server whose engines stand still is not ready as long as they do."""
+    gate = tmp_path / "gate"
     wait_until(lambda: monitored.is_ready("parents"))
-    request = json.dumps({"plan": "blocking", "arguments": {"seconds": 7.0}})
+    request = json.dumps({"plan": "blocking", "arguments": {"gate": str(gate)}})
     with LrcDevice(monitored.system.trl("subarray-01")) as subarray:
         plan = subarray.invoke("RunPlan", request)
 
         wait_until(lambda: not monitored.is_ready("parents"), LIMIT)
         status, why = monitored.probe("parents", "/readyz")
         lag = monitored.value("parents", "milonga_engine_loop_lag_seconds")
+        gate.touch()
         outcome = plan.wait(30.0)
 
     assert "the event loop of all engines: blocked by a plan for" in why, status
