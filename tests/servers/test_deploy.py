@@ -129,10 +129,11 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log() -> None:
         System(tiny("exits")).start()
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_reported_by_the_device_that_is_missing() -> None:
     """The deadline is kept, and names the device and its process."""
     with pytest.raises(DeploymentError, match=r"1 of 2 devices .* first tiny/leaf/01: process one"):
-        System(tiny("hangs"), timeout=8.0).start()
+        System(tiny("hangs"), timeout=25.0).start()
 
 
 def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
