@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from milonga.control_model import ResultCode, TaskStatus
+from milonga.control_model import ResultCode, TaskStatus, is_final
 from milonga.devices._command_records import CommandRecords
 from milonga.devices._tree_job import TreeJob
 from milonga.errors import MilongaError, RecordsError
@@ -51,6 +51,7 @@ OnUpdate = Callable[..., None]
 LOST_WITH_SERVER = "was under way when the device server ended; how far it came is unknown"
 ASKED = "waited for a person when the device server ended, and was not answered"
 NOT_BEGUN = "had not begun when the device server was restarted"
+MAY_HAVE_BEGUN = "was to begin when the device server ended; whether it had is unknown"
 
 
 RETRY_FIRST, RETRY_LONGEST = 0.25, 15.0
@@ -263,9 +264,10 @@ class Restart:
         if composed.keys() != command.nodes.keys() - of_plans:
             return self._lost(command, "; what the command does has changed since")
         taken = {node.command_id for node in command.nodes.values() if node.command_id}
+        went_on = threading.Event()
         for leaf in tree.task.leaves():
             node = command.nodes.get(node_uid(command.uid, *leaf.path))
-            leaf.replace_action(self._action(leaf, node, command, taken))
+            leaf.replace_action(self._action(leaf, node, command, taken, went_on))
         tree.record.resume(command.nodes, command.uid, command.data)
         return job
 
@@ -301,20 +303,23 @@ class Restart:
         node: RecordedNode | None,
         command: UnfinishedCommand,
         taken: set[str],
+        went_on: threading.Event,
     ) -> LeafAction:
+        """Return what a leaf does in place of its work; `went_on` if a child has ended since."""
         if node is not None and node.situation.is_final:
             status = node.situation.words.task_status
             text = node.message.removeprefix(f"{leaf.target}: ")
             return _tells(status, (node.result_code, text))
         if leaf.task_type is TaskType.DEVICE:
-            return self._search(leaf, node, command, taken)
+            return self._search(leaf, node, command, taken, went_on)
         if node is not None and node.has_begun and leaf.task_type is TaskType.CONFIRM:
             self._records.recorder.clear_step(node.uid)
             return _tells(TaskStatus.ABORTED, (ResultCode.ABORTED, ASKED))
         if node is not None and node.has_begun:
-            words = Situation.LOST.words
-            return _tells(words.task_status, (words.result_code, LOST_WITH_SERVER))
-        return _tells(TaskStatus.ABORTED, (ResultCode.ABORTED, NOT_BEGUN))
+            return _tells(*_lost_with(LOST_WITH_SERVER))
+        if leaf.task_type is TaskType.CONFIRM:
+            return _tells(TaskStatus.ABORTED, (ResultCode.ABORTED, NOT_BEGUN))
+        return _tells_when_due(went_on)
 
     def _search(
         self,
@@ -322,6 +327,7 @@ class Restart:
         node: RecordedNode | None,
         command: UnfinishedCommand,
         taken: set[str],
+        went_on: threading.Event,
     ) -> LeafAction:
         facts = command.data if isinstance(command.data, dict) else {}
         trace = Trace(leaf.command_name, command.submitted_at, facts.get("server_pid"))
@@ -333,10 +339,16 @@ class Restart:
             return True
 
         def action(_context: ExecutionContext, on_update: OnUpdate) -> Any:
+            def told(**news: Any) -> None:
+                status = news.get("status")
+                if status is not None and is_final(status):
+                    went_on.set()
+                on_update(**news)
+
             invocation = self._resume_at(
                 leaf.target,
                 trace,
-                on_update,
+                told,
                 command_id=node.command_id if node is not None else None,
                 claim=claim,
             )
@@ -379,5 +391,28 @@ def _tells(status: TaskStatus, result: tuple[ResultCode, str]) -> LeafAction:
     def action(_context: ExecutionContext, on_update: OnUpdate) -> NoWork:
         on_update(status=status, result=result)
         return NoWork()
+
+    return action
+
+
+def _lost_with(text: str) -> tuple[TaskStatus, tuple[ResultCode, str]]:
+    words = Situation.LOST.words
+    return words.task_status, (words.result_code, text)
+
+
+def _tells_when_due(went_on: threading.Event) -> LeafAction:
+    """Return the action of work in this process, of which no record says that it had begun.
+
+    That it has begun is on disk only a moment later. So if its turn comes before anything else has
+    ended since the restart, it may have; otherwise what comes before it was still under way.
+    """
+
+    def action(context: ExecutionContext, on_update: OnUpdate) -> Any:
+        outcome = (
+            (TaskStatus.ABORTED, (ResultCode.ABORTED, NOT_BEGUN))
+            if went_on.is_set()
+            else _lost_with(MAY_HAVE_BEGUN)
+        )
+        return _tells(*outcome)(context, on_update)
 
     return action

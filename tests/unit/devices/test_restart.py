@@ -86,6 +86,7 @@ class Device:
         self.kept: list[tuple[dict[str, Any], bool]] = []
         self.found: set[str] = set()
         self.more: tuple[LeafTask, ...] = ()
+        self.shape = TaskType.PARALLEL
         self.broken_kept: Exception | None = None
         self._store = store
 
@@ -97,7 +98,7 @@ class Device:
         def make(completed: Callable[..., None], progressed: Callable[..., None]) -> Task:
             return Task(
                 "Go",
-                TaskType.PARALLEL,
+                self.shape,
                 completed_callback=completed,
                 progress_callback=progressed,
                 is_root=True,
@@ -173,6 +174,16 @@ def statuses(store: RecordStore) -> dict[str, str]:
     with store.reading() as session:
         rows = session.query(ProcessingTask).all()
         return {row.uid.removeprefix(UID): f"{row.status}:{row.cause}" for row in rows}
+
+
+def never_called(name: str) -> LeafTask:
+    """Return a step that may not run."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("the method was called again")
+
+    action = internal_action(never, None)
+    return LeafTask(name, name, name, task_type=TaskType.INTERNAL, action=action)
 
 
 def test_what_ended_what_goes_on_and_what_is_lost_are_joined(
@@ -288,18 +299,64 @@ def test_what_ran_in_the_process_itself_is_lost_with_it(store: RecordStore, devi
         recorder.change(f"{UID}/inner", situation=Situation.RUNNING)
         recorder.change(UID, situation=Situation.RUNNING)
 
-    def never(*_: object) -> None:
-        raise AssertionError("the method was called again")
-
     before(store, tell)
-    action = internal_action(never, None)
-    device.more = (LeafTask("inner", "inner", "inner", task_type=TaskType.INTERNAL, action=action),)
+    device.more = (never_called("inner"),)
 
     device.restart()
     end = device.end_of(UID)
 
     assert end["result"][0] != ResultCode.OK
     assert "how far it came is unknown" in end["result"][1]
+
+
+def test_what_was_to_begin_in_the_process_itself_may_have_begun(
+    store: RecordStore, device: Device
+) -> None:
+    """A-17: its beginning is on disk only a moment later, so nobody can know."""
+
+    def tell(recorder: Recorder) -> None:
+        for name in CHILDREN:
+            recorder.finish(f"{UID}/{name}", Situation.DONE, "done before")
+        recorder.open(
+            NewTask(uid=f"{UID}/inner", task_name="inner", parent_uid=UID, kind="internal")
+        )
+        recorder.change(UID, situation=Situation.RUNNING)
+
+    before(store, tell)
+    device.more = (never_called("inner"),)
+
+    device.restart()
+    end = device.end_of(UID)
+
+    assert end["result"][0] != ResultCode.OK
+    assert "whether it had is unknown" in end["result"][1]
+    assert statuses(store)["/inner"].startswith("LOST")
+
+
+def test_what_waits_for_a_child_that_goes_on_has_not_begun(
+    store: RecordStore, device: Device
+) -> None:
+    """A-17: what comes before it has ended after the restart."""
+
+    def tell(recorder: Recorder) -> None:
+        recorder.change(UID, situation=Situation.RUNNING)
+        for name in CHILDREN:
+            recorder.change(f"{UID}/{name}", situation=Situation.RUNNING)
+        recorder.open(
+            NewTask(uid=f"{UID}/inner", task_name="inner", parent_uid=UID, kind="internal")
+        )
+
+    before(store, tell)
+    device.more = (never_called("inner"),)
+    device.shape = TaskType.SEQUENTIAL
+    for name in CHILDREN:
+        device.child.answers[f"lab/{name}/1"] = (TaskStatus.COMPLETED, ResultCode.OK, "done")
+
+    device.restart()
+    end = device.end_of(UID)
+
+    assert "had not begun when the device server was restarted" in end["result"][1]
+    assert statuses(store)["/inner"] == "FAILURE:ABORTED"
 
 
 class Broken:
