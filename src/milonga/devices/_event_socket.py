@@ -9,6 +9,7 @@ process ends. Milonga's clients wait (`milonga.lrc`), others do not.
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def start_anew_if_deaf() -> None:
     os.environ[_STARTS] = str(starts + 1)
     logging.shutdown()
     _keep_no_files()
+    # omniORB names its socket after the process and the second. If the new program had the name of
+    # the old one, the address in the Tango database would be its own, and Tango, which calls there
+    # to see whether the server runs already, would wait for itself.
+    time.sleep(1.0)
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program as before
 
 
