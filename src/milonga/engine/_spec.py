@@ -7,7 +7,14 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
-from milonga.engine._spec_types import Wanted, is_native, wanted_by, without_metadata, without_none
+from milonga.engine._spec_types import (
+    Wanted,
+    is_native,
+    is_plain,
+    wanted_by,
+    without_metadata,
+    without_none,
+)
 from milonga.engine.actions import Action
 from milonga.errors import UnresolvableAnnotationError
 
@@ -158,13 +165,16 @@ def _describe(
     may_lack = parameter.default is not parameter.empty
     if wanted is not None and (wanted.choices or may_lack):
         return _chosen(make, wanted, parameter)
-    if wanted is None and is_native(without_none(annotation)):
+    annotation = without_none(annotation)
+    if wanted is None and is_native(annotation):
         return make()
-    if not may_lack:
-        raise UnresolvableAnnotationError(plan_name, parameter.name, annotation)
     from milonga.engine._spec_schema import has_schema  # noqa: PLC0415 - pydantic, only if needed
 
-    return make(hidden=not has_schema(annotation))
+    if may_lack:
+        return make(hidden=not has_schema(annotation))
+    if wanted is None and is_plain(annotation) and has_schema(annotation):
+        return make()
+    raise UnresolvableAnnotationError(plan_name, parameter.name, annotation)
 
 
 def _chosen(

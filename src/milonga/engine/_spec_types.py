@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["Wanted", "is_native", "wanted_by", "without_metadata", "without_none"]
+__all__ = ["Wanted", "is_native", "is_plain", "wanted_by", "without_metadata", "without_none"]
 
 _NATIVE = (
     int,
@@ -80,6 +80,22 @@ def is_native(annotation: Any) -> bool:
         isinstance(member, type) and (member is types.NoneType or issubclass(member, _NATIVE))
         for member in _members(without_metadata(annotation))
     )
+
+
+def is_plain(annotation: Any) -> bool:
+    """Whether a value is native, or a collection of such, to any depth.
+
+    Beyond behaviours SP-06, as positions are given as a list in JSON, which no form could show.
+    """
+    if is_native(annotation):
+        return True
+    annotation = without_metadata(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    is_one_of_types = len(_members(annotation)) > 1
+    is_collection = isinstance(origin, type) and issubclass(origin, (Sequence, Set, Mapping))
+    if not (is_one_of_types or is_collection):
+        return False
+    return all(each is ... or is_plain(each) for each in arguments)
 
 
 def wanted_by(annotation: Any, devices: Mapping[str, object]) -> Wanted | None:

@@ -173,7 +173,11 @@ def test_star_args_of_devices_are_many() -> None:
 
 
 @pytest.mark.parametrize(
-    "annotation", [Any, inspect.Parameter.empty, object, Sequence[int], Callable[[], None], dict]
+    "annotation",
+    [
+        *(Any, inspect.Parameter.empty, object, Callable[[], None], dict),
+        *(Sequence[object], list[Callable[[], None]], dict[str, Any]),
+    ],
 )
 def test_what_nobody_can_give_is_refused_unless_it_may_lack(annotation: Any) -> None:
     """SP-06: with names in the error."""
@@ -211,6 +215,12 @@ NATIVE: list[tuple[Any, Any, Any]] = [
     (Literal[1, 2, "three"], "2", 2),
     (Optional[int], None, None),  # noqa: UP045 - both spellings
     (int | None, 4, 4),
+    (Sequence[float], [1.5, -2.0], [1.5, -2.0]),
+    (list[tuple[float, float]], [[0.0, 1.0]], [(0.0, 1.0)]),
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (set[str], ["a"], {"a"}),
+    (dict[str, list[float]], {"x": [1.0]}, {"x": [1.0]}),
+    (Optional[list[int]], [3], [3]),  # noqa: UP045 - both spellings
 ]
 
 
