@@ -13,6 +13,7 @@ from bluesky.preprocessors import finalize_wrapper
 from bluesky.utils import Msg
 
 from milonga.engine import RunEngine, Status, shutdown
+from milonga.engine._loop import _Leases
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ def nothing_stays() -> Iterator[None]:
         until(lambda: our_threads() <= before)
     except AssertionError:
         pytest.fail(f"threads that outlive the module: {our_threads() - before}")
+
+
+@pytest.fixture
+def no_other_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share the event loop with nobody; devices of other tests hold a lease until the end."""
+    monkeypatch.setattr("milonga.engine._loop._leases", _Leases())
 
 
 def our_threads() -> set[threading.Thread]:

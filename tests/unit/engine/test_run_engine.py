@@ -515,6 +515,7 @@ def test_no_timeout_strikes_a_later_plan(engine: RunEngine) -> None:
     assert engine(sleep(0.2)).result(5.0).exit_status == "success"
 
 
+@pytest.mark.usefixtures("no_other_lease")
 def test_threads_live_in_a_context() -> None:
     """RE-42: so that document callbacks may push Tango events."""
     entered: list[str] = []
@@ -551,6 +552,7 @@ def test_a_shut_down_engine_takes_no_plans() -> None:
         engine.abort()
 
 
+@pytest.mark.usefixtures("no_other_lease")
 def test_a_held_loop_outlives_its_engines() -> None:
     """RE-40: pytango is bound to a loop for good, so a server holds it."""
     with hold_event_loop() as lease:
