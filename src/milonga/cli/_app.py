@@ -28,6 +28,27 @@ app = typer.Typer(
     "6 unreachable, 7 internal error, 130 interrupted.",
 )
 
+Device = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRL",
+        help="Device, such as mid-csp/control/0.",
+        autocompletion=_completion.devices,
+    ),
+]
+PlanDevice = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRL",
+        help="Device, such as mid-csp/subarray/01.",
+        autocompletion=_completion.devices,
+    ),
+]
+FollowFor = Annotated[
+    float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing; say who would get what.")]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -113,14 +134,7 @@ def up(
     milonga call mid-csp/subarray/01 Configure @configure.json --dry-run"""
 )
 def call(
-    device: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRL",
-            help="Device, such as mid-csp/control/0.",
-            autocompletion=_completion.devices,
-        ),
-    ],
+    device: Device,
     command: Annotated[
         str,
         typer.Argument(help="Command, such as Configure.", autocompletion=_completion.commands),
@@ -128,12 +142,8 @@ def call(
     argument: Annotated[
         str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="Argument; -: standard input.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing; say who would get what.")
-    ] = False,
+    timeout: FollowFor = None,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
@@ -156,14 +166,7 @@ def call(
 
 @app.command(epilog="Example: milonga watch mid-csp/subarray/01")
 def watch(
-    device: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRL",
-            help="Device, such as mid-csp/control/0.",
-            autocompletion=_completion.devices,
-        ),
-    ],
+    device: Device,
     as_json: Annotated[bool, typer.Option("--json", help="Write a JSON object per line.")] = False,
     tango_host: TangoHost = None,
 ) -> None:
@@ -179,14 +182,7 @@ def watch(
     epilog="Examples: milonga plans mid-csp/subarray/01 | milonga plans mid-csp/subarray/01 scan"
 )
 def plans(
-    device: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRL",
-            help="Device, such as mid-csp/subarray/01.",
-            autocompletion=_completion.devices,
-        ),
-    ],
+    device: PlanDevice,
     plan: Annotated[
         str | None,
         typer.Argument(help="Describe this plan.", autocompletion=_completion.plans),
@@ -207,14 +203,7 @@ def plans(
     '{"detectors": ["detector-01"], "num": 3}' --dry-run"""
 )
 def run(
-    device: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRL",
-            help="Device, such as mid-csp/subarray/01.",
-            autocompletion=_completion.devices,
-        ),
-    ],
+    device: PlanDevice,
     plan: Annotated[
         str,
         typer.Argument(
@@ -231,12 +220,8 @@ def run(
     limit: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds until the device aborts the plan.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.0, help="Seconds to follow it; default: to its end.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing; say who would get what.")
-    ] = False,
+    timeout: FollowFor = None,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
     tango_host: TangoHost = None,
 ) -> None:

@@ -12,7 +12,7 @@ import tango
 
 from milonga.cli._tree_view import device_name, is_over
 from milonga.control_model import ResultCode, TaskStatus
-from milonga.errors import ArgumentError, ProtocolError, Unreachable
+from milonga.errors import ArgumentError, MilongaError, ProtocolError, Unreachable
 from milonga.lrc import describe
 from milonga.lrc import task_tree as trees
 
@@ -26,6 +26,7 @@ __all__ = [
     "database_host",
     "finished_result",
     "full_trl",
+    "not_read",
     "read_tables",
     "result_fields",
 ]
@@ -107,13 +108,16 @@ def read_tables(trl: str) -> CommandTables:
     try:
         found = _attributes(trl)
     except tango.DevFailed as error:
-        if error.args[0].reason == "API_AttrNotFound":
-            raise ArgumentError(
-                f"{device}: found no attributes {', '.join(_TABLES)}; expected a device with"
-                " long-running commands"
-            ) from error
-        raise Unreachable(f"{device}: {describe(error)}") from error
+        wanted = f"found no attributes {', '.join(_TABLES)}; expected a device with"
+        raise not_read(device, error, f"{wanted} long-running commands") from error
     return CommandTables(*(_entries(device, attribute) for attribute in found))
+
+
+def not_read(device: str, error: tango.DevFailed, missing: str) -> MilongaError:
+    """Return what to raise where an attribute was not read: it is `missing`, or nobody answers."""
+    if error.args[0].reason == "API_AttrNotFound":
+        return ArgumentError(f"{device}: {missing}")
+    return Unreachable(f"{device}: {describe(error)}")
 
 
 def _attributes(trl: str) -> list[tango.DeviceAttribute]:

@@ -9,9 +9,9 @@ import tango
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from milonga.cli._looking import not_read
 from milonga.cli._tree_view import device_name, narrow_note, render, waiting_lines
-from milonga.errors import ArgumentError, ProtocolError, Unreachable
-from milonga.lrc import describe
+from milonga.errors import ArgumentError, ProtocolError
 from milonga.lrc import task_tree as trees
 
 __all__ = ["Document", "read_trees", "shown", "write"]
@@ -32,12 +32,11 @@ def read_trees(trl: str) -> Document:
     try:
         text = tango.DeviceProxy(trl).read_attribute("taskTree").value
     except tango.DevFailed as error:
-        if error.args[0].reason == "API_AttrNotFound":
-            raise ArgumentError(
-                f"{device_name(trl)}: found no attribute taskTree; expected a Milonga device that"
-                " commands others; milonga watch shows the commands of any other"
-            ) from error
-        raise Unreachable(f"{device_name(trl)}: {describe(error)}") from error
+        missing = (
+            "found no attribute taskTree; expected a Milonga device that commands others; milonga"
+            " watch shows the commands of any other"
+        )
+        raise not_read(device_name(trl), error, missing) from error
     try:
         return trees.read_document(text)
     except ProtocolError as error:

@@ -87,6 +87,27 @@ class _Found:
     kept: Mapping[str, Any]
 
 
+class _Replay:
+    """What the leaves of a command that is taken up have in common."""
+
+    def __init__(self, command: UnfinishedCommand) -> None:
+        self.command = command
+        self.went_on = threading.Event()
+        """Set once a child has ended its part since the restart."""
+        self._taken = {node.command_id for node in command.nodes.values() if node.command_id}
+
+    def node_of(self, leaf: LeafTask) -> RecordedNode | None:
+        """Return what is recorded of a leaf."""
+        return self.command.nodes.get(node_uid(self.command.uid, *leaf.path))
+
+    def claim(self, command_id: str) -> bool:
+        """Take a command found at a child for a leaf; tell whether no other leaf has it."""
+        if command_id in self._taken:
+            return False
+        self._taken.add(command_id)
+        return True
+
+
 class Restart:
     """Takes up what an earlier process of a device had begun.
 
@@ -263,11 +284,9 @@ class Restart:
         of_plans = self._of_plans(command, composed)
         if composed.keys() != command.nodes.keys() - of_plans:
             return self._lost(command, "; what the command does has changed since")
-        taken = {node.command_id for node in command.nodes.values() if node.command_id}
-        went_on = threading.Event()
+        replay = _Replay(command)
         for leaf in tree.task.leaves():
-            node = command.nodes.get(node_uid(command.uid, *leaf.path))
-            leaf.replace_action(self._action(leaf, node, command, taken, went_on))
+            leaf.replace_action(self._action(leaf, replay))
         tree.record.resume(command.nodes, command.uid, command.data)
         return job
 
@@ -297,21 +316,15 @@ class Restart:
         record.resume(command.nodes, command.uid, command.data)
         return job
 
-    def _action(
-        self,
-        leaf: LeafTask,
-        node: RecordedNode | None,
-        command: UnfinishedCommand,
-        taken: set[str],
-        went_on: threading.Event,
-    ) -> LeafAction:
-        """Return what a leaf does in place of its work; `went_on` if a child has ended since."""
+    def _action(self, leaf: LeafTask, replay: _Replay) -> LeafAction:
+        """Return what a leaf does in place of its work."""
+        node = replay.node_of(leaf)
         if node is not None and node.situation.is_final:
             status = node.situation.words.task_status
             text = node.message.removeprefix(f"{leaf.target}: ")
             return _tells(status, (node.result_code, text))
         if leaf.task_type is TaskType.DEVICE:
-            return self._search(leaf, node, command, taken, went_on)
+            return self._search(leaf, node, replay)
         if node is not None and node.has_begun and leaf.task_type is TaskType.CONFIRM:
             self._records.recorder.clear_step(node.uid)
             return _tells(TaskStatus.ABORTED, (ResultCode.ABORTED, ASKED))
@@ -319,30 +332,18 @@ class Restart:
             return _tells(*_lost_with(LOST_WITH_SERVER))
         if leaf.task_type is TaskType.CONFIRM:
             return _tells(TaskStatus.ABORTED, (ResultCode.ABORTED, NOT_BEGUN))
-        return _tells_when_due(went_on)
+        return _tells_when_due(replay.went_on)
 
-    def _search(
-        self,
-        leaf: LeafTask,
-        node: RecordedNode | None,
-        command: UnfinishedCommand,
-        taken: set[str],
-        went_on: threading.Event,
-    ) -> LeafAction:
+    def _search(self, leaf: LeafTask, node: RecordedNode | None, replay: _Replay) -> LeafAction:
+        command = replay.command
         facts = command.data if isinstance(command.data, dict) else {}
         trace = Trace(leaf.command_name, command.submitted_at, facts.get("server_pid"))
-
-        def claim(command_id: str) -> bool:
-            if command_id in taken:
-                return False
-            taken.add(command_id)
-            return True
 
         def action(_context: ExecutionContext, on_update: OnUpdate) -> Any:
             def told(**news: Any) -> None:
                 status = news.get("status")
                 if status is not None and is_final(status):
-                    went_on.set()
+                    replay.went_on.set()
                 on_update(**news)
 
             invocation = self._resume_at(
@@ -350,7 +351,7 @@ class Restart:
                 trace,
                 told,
                 command_id=node.command_id if node is not None else None,
-                claim=claim,
+                claim=replay.claim,
             )
             if invocation is None:
                 text = "the device has no such child any more"
